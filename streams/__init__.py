@@ -1,0 +1,1 @@
+"""What is decided: pure functions of recorded bytes. No I/O, no clock, no randomness in this package."""

@@ -1,0 +1,67 @@
+"""What the shell must do for one batch, as data, in the order in which it must do it.
+
+The order of the fields below is the order of work:
+
+1. `dead_letters` and `conflicts` are sent and acknowledged by Kafka;
+2. then `states` and `records` are sent and acknowledged;
+3. then, and only then, the batch's offsets may be committed.
+
+`view` may be handed to Redis at any moment: it is a deterministic function of input that is already
+durable, and the view's guard refuses what is older than what it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+
+class InputRecord(Protocol):
+    """One record of `changes` as the consumer hands it over (aiokafka's ConsumerRecord has this shape)."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
+class DeadLetter(NamedTuple):
+    """A record that was refused. index: its place in the batch, so that the shell sends the very bytes it received."""
+
+    index: int
+    reason: str
+    stage: str
+    message: str
+
+
+class ViewRow(NamedTuple):
+    """What the view holds of one entity. doc is None for an entity that is deleted; texts are canonical JSON."""
+
+    key: bytes
+    doc: str | None
+    clock: str
+    contested: str
+    offset: int
+
+
+@dataclass(slots=True)
+class BatchEffects:
+    """All effects of one batch of one partition; `states`, `records` and `view` have at most one entry per entity."""
+
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    conflicts: list[tuple[bytes, bytes]] = field(default_factory=list)
+    states: list[tuple[bytes, bytes]] = field(default_factory=list)
+    records: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    view: list[ViewRow] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def count(self, name: str, times: int = 1) -> None:
+        self.counts[name] = self.counts.get(name, 0) + times
+
+
+__all__ = ["BatchEffects", "DeadLetter", "InputRecord", "Sequence", "ViewRow"]
