@@ -12,7 +12,6 @@ durable, and the view's guard refuses what is older than what it has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -31,9 +30,9 @@ class InputRecord(Protocol):
 
 
 class DeadLetter(NamedTuple):
-    """A record that was refused. index: its place in the batch, so that the shell sends the very bytes it received."""
+    """A record that was refused. place: its index in the batch, so that the shell sends the bytes as received."""
 
-    index: int
+    place: int
     reason: str
     stage: str
     message: str
@@ -61,7 +60,15 @@ class BatchEffects:
     counts: dict[str, int] = field(default_factory=dict)
 
     def count(self, name: str, times: int = 1) -> None:
+        """Adds to one of the counters."""
         self.counts[name] = self.counts.get(name, 0) + times
 
-
-__all__ = ["BatchEffects", "DeadLetter", "InputRecord", "Sequence", "ViewRow"]
+    def extend(self, other: BatchEffects) -> None:
+        """Adds the effects of what came after."""
+        self.dead_letters += other.dead_letters
+        self.conflicts += other.conflicts
+        self.states += other.states
+        self.records += other.records
+        self.view += other.view
+        for name, times in other.counts.items():
+            self.count(name, times)

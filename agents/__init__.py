@@ -1,0 +1,1 @@
+"""What is done: the Faust worker. Everything here has effects; what is decided comes from `streams`."""

@@ -1,0 +1,257 @@
+"""The composition root: builds the Faust app of a worker from its settings, and everything it is made of.
+
+`faust -A agents.app worker` works too: `app` is made from the environment when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Any
+
+import faust
+from faust.types import TP
+from mode import Service
+from mode.types import ServiceT
+
+from agents import web
+from agents.commands import Command, commands_agent
+from agents.ending import EX_CONFIG, end_process
+from agents.entity_table import EntityTable, PositionOf
+from agents.handover import Deliveries, HandOver, View
+from agents.lane import LaneApp, LaneSchema
+from agents.metrics import Metrics
+from agents.names import TopicNames
+from agents.outbox import Outbox
+from agents.resolve import Kernel, Work, resolver_agent
+from agents.settings import Settings, SettingsError, load_settings
+from agents.topics import prepare_topics_or_end
+from agents.watchdog import Watchdog
+from agents.worker import SynclineWorker, freeze_recovered, harden_process
+
+#: Whole fetches in a queue between the consumer and an agent; each may have thousands of records.
+QUEUED_BATCHES = 4
+#: Rounds of recovery's own buffer, in whole fetches. Not 1: Faust takes that as "keep reading the changelog".
+RECOVERY_BATCHES = 2
+VIEW_WRITES_WAITING = 32
+BATCH_BYTES = 512 * 1024
+FETCH_BYTES = 1024 * 1024
+#: Of the session; what is left must do for a send that has just begun.
+MEMBERSHIP_SHARE = 0.8
+
+
+class SynclineApp(LaneApp):
+    """The Faust app of a worker. settings: what it was built from. services: started and stopped with it."""
+
+    settings: Settings
+    work: Work
+    services: list[Service]
+
+    async def on_first_start(self) -> None:
+        await prepare_topics_or_end(self.settings)
+        await super().on_first_start()
+
+    def on_init_dependencies(self) -> Iterable[ServiceT]:
+        # First to start and last to stop: the watchdog guards recovery and the drain, too.
+        return [*self.services, *super().on_init_dependencies()]
+
+    def still_member(self) -> bool:
+        """False when the group has not confirmed our membership for most of a session.
+
+        After SIGSTOP, or on a machine that slept, another worker owns our partitions by now, and what we
+        send would lie on top of what it has sent since.
+        """
+        return monotonic() - self.consumer.confirmed_at < MEMBERSHIP_SHARE * self.settings.session_seconds
+
+    def recovered(self) -> bool:
+        """Whether partitions were assigned (none is an assignment, too) and the table has their states."""
+        return self.tables.recovery.completed.is_set() and not self.rebalancing and not self.in_recovery
+
+
+def build(
+    settings: Settings,
+    *,
+    kernel: Kernel | None = None,
+    position_of: PositionOf | None = None,
+    decode_command: Callable[[bytes], Command] | None = None,
+    view: View | None = None,
+    deliveries: Deliveries | None = None,
+) -> SynclineApp:
+    """The app with its agents, table, pages and services; nothing is started or connected yet.
+
+    What is not given is made from the settings: the kernel from the policy, the view from the Redis URL.
+    """
+    harden_process()
+    names = TopicNames.with_prefix(settings.topic_prefix)
+    kernel = kernel or kernel_of(settings, names)
+    app = new_app(settings, names)
+    metrics = Metrics()
+    table = new_table(app, settings, names, position_of or stored_position, kernel)
+    outbox = Outbox(
+        lambda: app.producer._ensure_producer(),
+        deadline_seconds=settings.send_deadline_seconds,
+        batches_in_flight=settings.batches_in_flight,
+        still_member=app.still_member,
+    )
+    app.services = []
+    hand_over = HandOver(view, deliveries, metrics, waiting=VIEW_WRITES_WAITING)
+    app.work = Work(kernel, table, outbox, hand_over, metrics, names)
+    add_agents(app, names, decode_command or decode_stored_command)
+    web.add_pages(app, metrics, lambda: checks(app))
+    metrics.in_flight.set_function(lambda: len(outbox))
+    metrics.entities.set_function(lambda: len(table.data))
+    app.services.append(
+        Watchdog(app.recovered, stall_seconds=settings.stall_seconds, recovery_seconds=settings.recovery_seconds)
+    )
+    return app
+
+
+def new_app(settings: Settings, names: TopicNames) -> SynclineApp:
+    """A Faust app with the settings that lose nothing, and none of Faust's extras."""
+    app = SynclineApp(
+        settings.app_id,
+        lane=[names.changes, names.commands, names.changelog],
+        broker=";".join(f"kafka://{address.strip()}" for address in settings.kafka.split(",")),
+        store="memory://",
+        Worker=SynclineWorker,
+        autodiscover=False,
+        topic_partitions=settings.partitions,
+        topic_replication_factor=settings.replication_factor,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        stream_wait_empty=True,
+        stream_buffer_maxsize=QUEUED_BATCHES,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=FETCH_BYTES,
+        broker_max_poll_records=settings.batch_records,
+        broker_commit_interval=0.5,
+        broker_session_timeout=settings.session_seconds,
+        broker_heartbeat_interval=min(3.0, settings.session_seconds / 5),
+        broker_rebalance_timeout=settings.rebalance_seconds,
+        broker_max_poll_interval=120.0,
+        broker_request_timeout=max(40.0, settings.session_seconds + 10.0),
+        producer_acks=-1,
+        producer_linger_ms=0,  # batches are made here; waiting for more would only add latency
+        producer_max_batch_size=BATCH_BYTES,
+        producer_request_timeout=settings.send_deadline_seconds,
+        web_enabled=settings.web_port != 0,
+        web_port=settings.web_port or 6066,
+        web_bind="127.0.0.1",
+        web_host="127.0.0.1",
+        web_tables_enabled=False,  # it shows any state to anyone
+        web_router_enabled=False,
+        web_graph_enabled=False,
+        web_stats_enabled=True,
+    )
+    app.settings = settings
+    return app
+
+
+def new_table(
+    app: SynclineApp, settings: Settings, names: TopicNames, position_of: PositionOf, kernel: Kernel
+) -> EntityTable:
+    """The table of entity states, registered with the app; its changelog topic is named by us."""
+    changelog = app.topic(
+        names.changelog,
+        schema=LaneSchema(key_type=bytes, value_type=bytes),
+        key_type=bytes,
+        value_type=bytes,
+        partitions=settings.partitions,
+        acks=False,
+        internal=True,
+        allow_empty=True,
+        maxsize=QUEUED_BATCHES,
+    )
+    table = EntityTable(
+        app,
+        name="entities",
+        key_type=bytes,
+        value_type=bytes,
+        partitions=settings.partitions,
+        changelog_topic=changelog,
+        recovery_buffer_size=RECOVERY_BATCHES,
+        position_of=position_of,
+        on_replaced=kernel.forget,
+    )
+    app.tables.add(table)
+
+    async def after_recovery() -> None:
+        freeze_recovered()
+
+    table.on_recover(after_recovery)
+    return table
+
+
+def add_agents(app: SynclineApp, names: TopicNames, decode_command: Callable[[bytes], Command]) -> None:
+    """Register the agents by name (an unnamed one is named after its module, and so is its topic)."""
+    agents = {
+        "resolve": (names.changes, resolver_agent(app.work)),
+        "commands": (names.commands, commands_agent(app.work, decode_command)),
+    }
+    for name, (topic, body) in agents.items():
+        app.agent(
+            app.topic(topic, schema=LaneSchema(), maxsize=QUEUED_BATCHES, allow_empty=True),
+            name=name,
+            concurrency=1,
+        )(body)
+
+    @app.on_partitions_revoked.connect
+    async def forget(sender: Any, revoked: set[TP], **_: Any) -> None:
+        # Every rebalance: the states of a partition that comes back may have moved elsewhere meanwhile.
+        for tp in revoked:
+            if tp.topic == names.changes:
+                app.work.kernel.forget(tp.partition)
+
+
+def checks(app: SynclineApp) -> list[web.Check]:
+    """What /readyz tells."""
+    ours = sorted(tp.partition for tp in app.assignor.assigned_actives() if tp.topic == app.work.names.changes)
+    recovered = app.recovered()
+    return [
+        web.Check("recovered", recovered, True, "table recovered" if recovered else "recovery or rebalance under way"),
+        web.Check("partitions", True, True, f"{len(ours)} assigned: {ours}"),
+        web.Check("membership", app.still_member(), True, "confirmed by the consumer group"),
+    ]
+
+
+def kernel_of(settings: Settings, names: TopicNames) -> Kernel:
+    """The resolver with the policy of the settings. Ends the process with code 78 for a policy it cannot use."""
+    import yaml
+
+    from streams.batch import BatchResolver
+    from streams.policy import PolicyError, parse_policy
+
+    document: object = {}
+    try:
+        if settings.config is not None:
+            with open(settings.config, encoding="utf-8") as file:
+                document = yaml.safe_load(file) or {}
+        return BatchResolver(parse_policy(document), names.changes)
+    except (OSError, yaml.YAMLError, PolicyError) as error:
+        end_process(EX_CONFIG, f"policy {settings.config}: {error}")
+
+
+def stored_position(state: bytes) -> int:
+    """Position in `changes` that a stored state reflects."""
+    from streams.entity_codec import position_of
+
+    return position_of(state)
+
+
+def decode_stored_command(value: bytes) -> Command:
+    """A command from the bytes of `commands`. Raises Refusal."""
+    from schemas.codec import decode_command
+
+    return decode_command(value)
+
+
+def __getattr__(name: str) -> faust.App:
+    if name != "app":
+        raise AttributeError(f"module agents.app has no attribute {name!r}")
+    try:
+        built = build(load_settings())
+    except SettingsError as error:
+        end_process(EX_CONFIG, str(error))
+    globals()["app"] = built
+    return built

@@ -1,0 +1,93 @@
+"""The agent on `commands`: what a person or a tool asks for, beside the changes of the same entity.
+
+`commands` has as many partitions as `changes`, so the states it asks about are in this worker's table.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from agents.ending import EX_SOFTWARE, end_process
+from agents.resolve import Work
+from schemas.refusal import Refusal
+from streams.effects import BatchEffects, DeadLetter
+
+log = logging.getLogger(__name__)
+
+
+class Command(Protocol):
+    """The fields of schemas.command.Command that are used here."""
+
+    kind: str
+    entity_type: str
+    entity_id: str
+
+
+def commands_agent(work: Work, decode: Callable[[bytes], Command]) -> Callable[[Any], Awaitable[None]]:
+    """The agent's body, to be registered on `commands` by name. decode raises Refusal for bad bytes."""
+
+    async def command(stream: Any) -> None:
+        batches = stream.noack()  # acknowledged by hand, as in agents/resolve.py
+        try:
+            async for event in batches.events():
+                await perform_all(batches, event)
+        except Exception as error:
+            end_process(EX_SOFTWARE, f"a command failed, nothing of its batch is acknowledged: {error!r}")
+
+    async def perform_all(batches: Any, event: Any) -> None:
+        partition = event.message.partition
+        # The same outbox as for changes: what is sent again must not overtake, nor fall behind, a change.
+        await work.outbox.room(partition)
+        effects = BatchEffects()
+        for index, record in enumerate(event.value):
+            try:
+                await carry_out(work, decode, partition, record.key, record.value, effects)
+            except Refusal as refusal:
+                effects.dead_letters.append(DeadLetter(index, refusal.reason, refusal.stage, str(refusal)))
+
+        async def acknowledge() -> None:
+            await batches.ack(event)
+
+        work.perform(partition, event.value, effects, acknowledge)
+
+    return command
+
+
+async def carry_out(
+    work: Work,
+    decode: Callable[[bytes], Command],
+    partition: int,
+    key: bytes | None,
+    value: bytes | None,
+    effects: BatchEffects,
+) -> None:
+    """Add one command's effects. Raises Refusal for a command that cannot be carried out."""
+    if value is None:
+        raise Refusal("null_value", "the command has no value", "check")
+    wanted = decode(value)
+    if key != f"{wanted.entity_type}:{wanted.entity_id}".encode():
+        raise Refusal("key_mismatch", "the record's key is not the entity key of the command in it", "check")
+    if wanted.kind == "force_sync":
+        state = work.table.partition(partition).get(key)
+        if state is None:
+            raise Refusal("bad_command", "force_sync: this entity has never been written", "resolve")
+        again = work.kernel.reemit(partition, key, state)
+        effects.records.extend(again.records)
+        effects.view.extend(again.view)
+    elif wanted.kind == "invalidate":
+        await invalidate(work, key)
+    else:
+        raise Refusal("bad_command", f"{wanted.kind} is not carried out here", "check")
+    work.metrics.commands.labels(wanted.kind).inc()
+
+
+async def invalidate(work: Work, key: bytes) -> None:
+    """Delete the view's key. A view that is gone has lost it anyway, so this is never a reason to stop."""
+    if work.hand_over.view is None:
+        return
+    try:
+        await work.hand_over.view.invalidate(key)
+    except Exception as error:
+        log.warning("The view took no invalidation: %r", error)

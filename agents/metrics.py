@@ -1,0 +1,39 @@
+"""Every metric of the worker: one table, read top to bottom. Base units, no label values from data."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+LATENCY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
+
+
+class Metrics:
+    """The worker's metrics, in a registry of their own so that two apps in one process do not collide."""
+
+    def __init__(self) -> None:
+        self.registry = r = CollectorRegistry()
+        self.changes = Counter("syncline_changes", "Changes by what became of them.", ["outcome"], registry=r)
+        self.conflicts = Counter("syncline_conflicts", "Conflict records sent.", registry=r)
+        self.dead_letters = Counter("syncline_dead_letters", "Records refused, by reason.", ["reason"], registry=r)
+        self.commands = Counter("syncline_commands", "Commands carried out, by kind.", ["kind"], registry=r)
+        self.batches = Counter("syncline_batches", "Batches of changes acknowledged.", registry=r)
+        self.records = Counter("syncline_records", "Golden records sent.", registry=r)
+        self.in_flight = Gauge("syncline_in_flight_batches", "Batches resolved but not acknowledged.", registry=r)
+        self.effects = Histogram(
+            "syncline_effects_seconds",
+            "From a batch's resolution to Kafka's acknowledgement of all its records.",
+            buckets=LATENCY_SECONDS,
+            registry=r,
+        )
+        self.view_writes = Counter(
+            "syncline_view_writes", "Batches handed to the view, by result: written or missed.", ["result"], registry=r
+        )
+        self.view_lag = Gauge(
+            "syncline_view_lag_records", "Records not yet in the view, by partition.", ["partition"], registry=r
+        )
+        self.entities = Gauge("syncline_entities", "Entities in this worker's table.", registry=r)
+        self.ready = Gauge("syncline_ready", "1 when the worker has recovered its table, else 0.", registry=r)
+
+    def text(self) -> bytes:
+        """The metrics in Prometheus' text format."""
+        return generate_latest(self.registry)

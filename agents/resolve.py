@@ -1,0 +1,121 @@
+"""The agent on `changes`: gather a batch, let `streams` decide, and perform the effects in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Protocol
+
+from agents.dead_letters import Row, dead_letter_row
+from agents.ending import EX_SOFTWARE, end_process
+from agents.entity_table import EntityTable
+from agents.handover import HandOver
+from agents.metrics import Metrics
+from agents.names import TopicNames
+from agents.outbox import OffsetRange, Outbox, Parcel
+from streams.effects import BatchEffects, InputRecord
+
+Acknowledge = Callable[[], Awaitable[None]]
+
+
+class StoredStates(Protocol):
+    """Encoded states of one partition by entity key."""
+
+    def get(self, key: bytes, /) -> bytes | None: ...
+
+
+class Kernel(Protocol):
+    """What decides (streams/batch.py): pure, and the same for the same records and states."""
+
+    def resolve_batch(
+        self, partition: int, records: Sequence[InputRecord], states: StoredStates
+    ) -> BatchEffects: ...
+
+    def reemit(self, partition: int, key: bytes, stored: bytes) -> BatchEffects: ...
+
+    def forget(self, partition: int) -> None: ...
+
+
+@dataclass(slots=True)
+class Work:
+    """What the agents need, handed to them by the composition root."""
+
+    kernel: Kernel
+    table: EntityTable
+    outbox: Outbox
+    hand_over: HandOver
+    metrics: Metrics
+    names: TopicNames
+
+    def perform(
+        self, partition: int, records: Sequence[Any], effects: BatchEffects, acknowledge: Acknowledge
+    ) -> None:
+        """Store the states, start the sends and the hand-over, and return; acknowledge when Kafka has it all.
+
+        The caller has taken a place with `outbox.room(partition)` before it asked the kernel.
+        """
+        for key, state in effects.states:
+            # Before the sends: the next batch may be resolved while they are under way. Should one fail,
+            # the process ends, and with it what is stored here.
+            self.table.store(partition, key, state)
+        names, metrics = self.names, self.metrics
+        started = monotonic()
+        written = self.hand_over.offer(partition, effects.view)
+        parcel = Parcel(
+            first={
+                names.dead_letters: [dead_letter_row(records[dl.index], dl) for dl in effects.dead_letters],
+                names.conflicts: [Row(key, body) for key, body in effects.conflicts],
+            },
+            second={
+                names.changelog: [Row(key, state) for key, state in effects.states],
+                names.records: [Row(key, body) for key, body in effects.records],
+            },
+        )
+
+        async def delivered(ranges: dict[str, OffsetRange]) -> None:
+            if names.changelog in ranges:
+                self.table.written(partition, ranges[names.changelog].next)
+            await acknowledge()
+            if names.records in ranges:
+                self.hand_over.confirm(partition, written, ranges[names.records])
+            metrics.effects.observe(monotonic() - started)
+            self._count(effects)
+
+        self.outbox.send(partition, parcel, delivered)
+
+    def _count(self, effects: BatchEffects) -> None:
+        metrics = self.metrics
+        for outcome, times in effects.counts.items():
+            metrics.changes.labels(outcome).inc(times)
+        for letter in effects.dead_letters:
+            metrics.dead_letters.labels(letter.reason).inc()
+        metrics.conflicts.inc(len(effects.conflicts))
+        metrics.records.inc(len(effects.records))
+        metrics.batches.inc()
+
+
+def resolver_agent(work: Work) -> Callable[[Any], Awaitable[None]]:
+    """The agent's body, to be registered on `changes` by name."""
+
+    async def resolve(stream: Any) -> None:
+        # noack: Faust would acknowledge a batch when the next one is asked for, and also when the body
+        # raises. Here a batch is acknowledged by hand once Kafka has all that it causes, or never.
+        batches = stream.noack()
+        try:
+            async for event in batches.events():
+                await resolve_one(batches, event)
+        except Exception as error:
+            end_process(EX_SOFTWARE, f"resolving failed, nothing of the batch is acknowledged: {error!r}")
+
+    async def resolve_one(batches: Any, event: Any) -> None:
+        partition, records = event.message.partition, event.value
+        await work.outbox.room(partition)
+        effects = work.kernel.resolve_batch(partition, records, work.table.partition(partition))
+
+        async def acknowledge() -> None:
+            await batches.ack(event)
+
+        work.perform(partition, records, effects, acknowledge)
+
+    return resolve

@@ -1,0 +1,82 @@
+"""The settings of a worker: the only place that reads SYNCLINE_* from the environment."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from streams.topics import DEFAULT_PARTITIONS, DEFAULT_PREFIX
+
+PREFIX = "SYNCLINE_"
+
+#: Read by the console and by the change log's agents, so they are no mistakes here.
+READ_ELSEWHERE = frozenset({"SYNCLINE_CHANGELOG", "SYNCLINE_CONSOLE_PORT"})
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message says which, and what would be right."""
+
+
+class Settings(BaseSettings):
+    """Settings with their defaults; SYNCLINE_<NAME> in the environment overrides them, arguments both."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    kafka: str = Field("127.0.0.1:9092", description="host:port of the broker; several with commas between")
+    redis: str | None = Field(None, description="URL of the view's Redis; none: no view is kept")
+    app_id: str = Field("syncline", min_length=1, description="Faust app id, which is the consumer group")
+    config: str | None = Field(None, description="path of the policy file; none: the default policy")
+    topic_prefix: str = Field(DEFAULT_PREFIX, description="in front of every topic's name")
+    partitions: int = Field(DEFAULT_PARTITIONS, ge=1, description="of every topic, when first created")
+    replication_factor: int = Field(1, ge=1, description="of every topic, when first created")
+    web_port: int = Field(6066, ge=0, le=65535, description="metrics and probes, loopback; 0: no web server")
+    log_level: str = Field("info", description="of the worker's log")
+    session_seconds: float = Field(
+        30.0, ge=1, description="group session; the embedded broker answers joins in half of it, so 6 to 10 there"
+    )
+    rebalance_seconds: float = Field(60.0, gt=0, description="what a worker has to finish its work in a rebalance")
+    send_seconds: float | None = Field(
+        None, gt=0, description="deadline of a batch's sends; none: a quarter of rebalance_seconds"
+    )
+    recovery_seconds: float = Field(600.0, gt=0, description="a worker not ready after this ends")
+    stall_seconds: float = Field(30.0, gt=0, description="a worker whose event loop stands still this long ends")
+    batch_records: int = Field(4000, ge=1, description="most records of one fetch")
+    batches_in_flight: int = Field(3, ge=1, le=4, description="of one partition: being sent, or waiting for that")
+
+    @field_validator("kafka")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        for address in value.split(","):
+            host, colon, port = address.strip().rpartition(":")
+            if not (host and colon and port.isdigit()):
+                raise ValueError(f"{address!r} is no host:port, for example 127.0.0.1:9092")
+        return value
+
+    @property
+    def send_deadline_seconds(self) -> float:
+        """Deadline of each of the two send steps of a batch: both together stay below half a rebalance."""
+        return self.send_seconds if self.send_seconds is not None else self.rebalance_seconds / 4
+
+
+def load_settings(environment: Mapping[str, str] | None = None, **flags: object) -> Settings:
+    """Settings from the environment, with flags over it. Raises SettingsError for a name nobody reads.
+
+    flags whose value is None are not given. pydantic's ValidationError says which value is wrong.
+    """
+    refuse_unknown_names(os.environ if environment is None else environment)
+    given = {name: value for name, value in flags.items() if value is not None}
+    return Settings(**given)  # type: ignore[arg-type]
+
+
+def refuse_unknown_names(environment: Mapping[str, str]) -> None:
+    """Raise SettingsError for the first SYNCLINE_* name that is no setting: a typing mistake must not pass."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | READ_ELSEWHERE
+    for name in sorted(environment):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), sorted(known), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the settings are {', '.join(sorted(known))}"
+            raise SettingsError(f"{name} is no setting of Syncline; {hint}")

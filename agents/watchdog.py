@@ -1,0 +1,69 @@
+"""A thread that ends a worker which does nothing any more but keeps its partitions.
+
+Faust only logs such states: its consumer has a thread of its own and goes on sending heartbeats while the
+event loop stands still, and one time-out during recovery ends the recovery for good without an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from mode import Service
+
+from agents.ending import EX_SOFTWARE, end_process
+
+BEAT_SECONDS = 1.0
+
+
+class Watchdog(Service):
+    """Ends the process when the loop stalls for stall_seconds, or `ready` stays False for recovery_seconds."""
+
+    def __init__(
+        self,
+        ready: Callable[[], bool],
+        *,
+        stall_seconds: float,
+        recovery_seconds: float,
+        end: Callable[[int, str], Any] = end_process,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._ready = ready
+        self._stall = stall_seconds
+        self._recovery = recovery_seconds
+        self._end = end
+        self._beat_at = self._ready_at = monotonic()
+        self._ended = threading.Event()
+
+    async def on_start(self) -> None:
+        self._beat_at = self._ready_at = monotonic()
+        threading.Thread(target=self._watch, name="syncline-watchdog", daemon=True).start()
+
+    async def on_stop(self) -> None:
+        self._ended.set()
+
+    @Service.task
+    async def _beat(self) -> None:
+        while not self.should_stop:
+            self._beat_at = monotonic()
+            if self._ready():
+                self._ready_at = self._beat_at
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(BEAT_SECONDS):
+            fault = self.fault(monotonic())
+            if fault is not None:
+                self._end(EX_SOFTWARE, fault)
+
+    def fault(self, now: float) -> str | None:
+        """What is wrong at `now` (monotonic seconds), or None."""
+        if now - self._beat_at > self._stall:
+            return f"the event loop has stood still for {now - self._beat_at:.0f} s"
+        if now - self._ready_at > self._recovery:
+            return f"the worker has not become ready within {self._recovery:.0f} s of a start or rebalance"
+        return None

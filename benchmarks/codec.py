@@ -1,0 +1,164 @@
+"""What it costs to decode one change, and to encode one golden record, in microseconds of CPU.
+
+    python benchmarks/codec.py            with the modules as they are imported
+    python benchmarks/codec.py --compile  and again in a copy of the tree, compiled by mypyc
+
+pyruhvro stands in the table where `pip install pyruhvro pyarrow` has put it; it belongs in a throw-away
+environment, since nothing of ours needs it. CPU time of this process, the best of several rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import io
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+COMPILED = ("canonical", "wire", "strict_json", "rules", "avro_binary", "fast")
+ROUNDS = 7
+BATCH = 1_000
+
+
+def microseconds(work: Callable[[], Any], items: int = 1) -> float:
+    """The least CPU time of one item over several rounds."""
+    repeats = max(1, 4_000 // items)
+    best = float("inf")
+    gc.disable()
+    try:
+        for _ in range(ROUNDS):
+            start = time.process_time()
+            for _ in range(repeats):
+                work()
+            best = min(best, time.process_time() - start)
+    finally:
+        gc.enable()
+    return best / repeats / items * 1e6
+
+
+def examples() -> list[bytes]:
+    """A small change, one of the usual size, and one with more fields."""
+    from schemas import codec
+    from schemas.change import Change
+
+    head = {
+        "entity_type": "customer",
+        "entity_id": "c-004711",
+        "op": "update",
+        "source": "crm",
+        "version": 12,
+    }
+    head |= {"occurred_at": 1_790_000_000_000}
+    small = {"tier": "gold", "visits": 12, "email": "ana.4711@example.com"}
+    address = {"street": "12 Main Street", "zip": "10115", "city": "Springfield"}
+    more = small | address | {"balance": 1234.5, "vip": True}
+    seen = {"crm": 11, "billing": 4, "web": 2}
+    parts: list[dict[str, Any]] = [
+        {"fields": small},
+        {"fields": small | {"balance": 1.5}, "seen": seen},
+        {"fields": more, "seen": seen, "before": {"tier": "silver", "visits": 11}},
+    ]
+    return [
+        codec.encode_change(Change(**head, event_id=f"customer:c-004711@crm@{i}", **p))
+        for i, p in enumerate(parts)
+    ]
+
+
+def golden_record_microseconds() -> float:
+    """One golden record of three fields, as the engine encodes it."""
+    from schemas import fast
+
+    bodies = [fast.encode_provenance("crm", 12, 1_790_000_000_000, "customer:c-004711@crm@12")]
+    fields = [("email", '"ana.4711@example.com"'), ("tier", '"gold"'), ("visits", "12")]
+    provenance = [(name, bodies) for name, _ in fields]
+    clock = {"crm": 12, "billing": 4}
+
+    def encode() -> bytes:
+        return fast.encode_golden_record(
+            "customer", "c-004711", fields, provenance, clock, ["tier"], [], "p1", "syncline.changes", 3, 4711
+        )
+
+    return microseconds(encode)
+
+
+def arrow_microseconds(data: bytes, schema: str) -> tuple[float, float] | None:
+    """pyruhvro in batches: to Arrow, and on to Python values; None where it is not installed."""
+    try:
+        import pyruhvro
+    except ImportError:
+        return None
+    bodies = [data[5:]] * BATCH
+    to_arrow = microseconds(lambda: pyruhvro.deserialize_array(bodies, schema), BATCH)
+    to_python = microseconds(lambda: pyruhvro.deserialize_array(bodies, schema).to_pylist(), BATCH)
+    return to_arrow, to_python
+
+
+def report() -> None:
+    """Print the table for the modules as they are imported."""
+    import fastavro
+
+    from schemas import codec, fast
+    from schemas.canonical import canonical
+    from schemas.released import HERE, newest
+
+    how = "interpreted" if fast.__file__.endswith(".py") else "compiled by mypyc"
+    schema = newest("Change").schema
+    print(f"us of CPU per change; schemas/ {how}; Python {sys.version.split()[0]}")
+    for data in examples():
+
+        def by_fastavro(data: bytes = data) -> Any:
+            body = io.BytesIO(data)
+            body.seek(5)
+            return fastavro.schemaless_reader(body, schema)
+
+        assert codec.decode_change(data) == fast.decode_change(data)
+        rows = {
+            "fastavro, Python values, nothing checked": microseconds(by_fastavro),
+            "codec.decode_change (walk, fastavro, texts, rules)": microseconds(
+                lambda d=data: codec.decode_change(d)
+            ),
+            "fast.read_change (texts, well-formed)": microseconds(lambda d=data: fast.read_change(d, 32)),
+            "fast.decode_change (and rules and limits)": microseconds(lambda d=data: fast.decode_change(d)),
+        }
+        arrow = arrow_microseconds(data, (HERE / "change.avsc").read_text())
+        if arrow is not None:
+            rows[f"pyruhvro, {BATCH} at a time, to Arrow"] = arrow[0]
+            rows[f"pyruhvro, {BATCH} at a time, to Python lists"] = arrow[1]
+        print(f"  {len(data)} bytes")
+        for name, figure in rows.items():
+            print(f"    {figure:8.2f}  {name}")
+    print(f"  {golden_record_microseconds():10.2f}  encode_golden_record, 3 fields")
+    for value in ("ana.4711@example.com", 12, 1.5, None):
+        print(f"  {microseconds(lambda v=value: canonical(v)):10.2f}  canonical({type(value).__name__})")
+
+
+def compiled_report() -> None:
+    """Print the table once more from a copy of the tree in which the hot modules are compiled."""
+    with tempfile.TemporaryDirectory() as place:
+        for part in ("schemas", "benchmarks"):
+            shutil.copytree(ROOT / part, Path(place) / part)
+        files = [f"schemas/{name}.py" for name in COMPILED]
+        mypyc = [sys.executable, "-c", "from mypyc.__main__ import main; main()", *files]
+        build = subprocess.run(mypyc, cwd=place, capture_output=True, text=True, check=False)
+        if build.returncode:
+            sys.exit(f"mypyc failed, so there are no compiled figures:\n{build.stdout}{build.stderr}")
+        subprocess.run([sys.executable, "benchmarks/codec.py"], cwd=place, check=True)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument("--compile", action="store_true", help="also in a copy compiled by mypyc")
+    chosen = arguments.parse_args()
+    report()
+    if chosen.compile:
+        compiled_report()

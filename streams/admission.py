@@ -1,0 +1,46 @@
+"""Whether a change may enter: its key, its source and its clock (SPEC sections 3 and 5)."""
+
+from __future__ import annotations
+
+from schemas.refusal import Refusal
+from schemas.wire import WireChange
+from streams.entity import STEWARD_PREFIX
+from streams.policy import Policy
+
+
+def entity_key(key: bytes | None) -> str:
+    """The entity key of a record. Raises Refusal null_key or not_utf8."""
+    if key is None:
+        raise Refusal("null_key", "the record has no key; it must be entity_type:entity_id", "check")
+    try:
+        return key.decode()
+    except UnicodeDecodeError as error:
+        raise Refusal("not_utf8", f"the record's key is not UTF-8 at byte {error.start}", "check") from error
+
+
+def admit(change: WireChange, key: str, append_time_ms: int, policy: Policy) -> None:
+    """Passes a change or raises Refusal key_mismatch, unknown_source or clock_skew.
+
+    append_time_ms is when Kafka appended the record, so that a replay decides as the first run did.
+    """
+    if change.key != key:
+        raise Refusal(
+            "key_mismatch",
+            f"the record's key {key!r} is not {change.key!r}, the entity key of the change in it",
+            "check",
+        )
+    sources = policy.sources
+    if sources is not None and change.source not in sources and not change.source.startswith(STEWARD_PREFIX):
+        raise Refusal(
+            "unknown_source",
+            f"source {change.source!r} is not declared; the policy has {', '.join(sorted(sources))}",
+            "check",
+        )
+    ahead_ms = change.occurred_at - append_time_ms
+    if ahead_ms > policy.max_future_ms:
+        raise Refusal(
+            "clock_skew",
+            f"occurred_at {change.occurred_at} is {ahead_ms} ms ahead of the append time {append_time_ms};"
+            f" at most {policy.max_future_ms} ms are allowed",
+            "check",
+        )

@@ -1,0 +1,273 @@
+"""One batch of one partition: changes in, effects out (DESIGN section 2).
+
+A batch is grouped by entity; each entity's changes are absorbed and judged one by one, since conflicts are found
+per change, and its state, golden record and view row are made once. Nothing here sends, stores or waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from schemas.canonical import canonical
+from schemas.fast import decode_change, encode_golden_record
+from schemas.refusal import DEFAULT_LIMITS, Limits, Refusal
+from schemas.wire import WireChange
+from streams.admission import admit, entity_key
+from streams.conflicts import Before, Conflict, find, remember
+from streams.effects import BatchEffects, DeadLetter, InputRecord, ViewRow
+from streams.encoding import encode_conflict
+from streams.entity import Absorbed, Entity, absorb
+from streams.entity_codec import decode_entity, encode_entity, provenance
+from streams.golden import document, golden
+from streams.merge import Judgement, Verdict, judge, rejudge
+from streams.policy import EntityPolicy, Policy
+from streams.resolvers.decision import NULL
+from streams.resolvers.sum_of_totals import is_number
+
+DEFAULT_CACHED_ENTITIES: Final = 100_000
+
+
+class StoredStates(Protocol):
+    """Where encoded states are kept: the Faust table, or a dict."""
+
+    def get(self, key: bytes, /) -> bytes | None: ...
+
+
+class Held:
+    """A decoded entity with its judgement. stored: its state as last encoded, None if it never was."""
+
+    __slots__ = ("entity", "judgement", "policy", "stored")
+
+    def __init__(self, stored: bytes | None, policy: EntityPolicy) -> None:
+        self.stored = stored
+        self.policy: Final = policy
+        self.entity = Entity() if stored is None else decode_entity(stored)
+        self.judgement: Judgement = judge(self.entity, policy)
+
+
+Arrival = tuple[int, int, WireChange]
+"""A change with its place in the batch and its offset."""
+
+
+class BatchResolver:
+    """Resolves batches under one policy. Holds decoded entities, at most twice cached_entities of a process."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        changes_topic: str,
+        limits: Limits = DEFAULT_LIMITS,
+        cached_entities: int = DEFAULT_CACHED_ENTITIES,
+    ) -> None:
+        self.policy: Final = policy
+        self.changes_topic: Final = changes_topic
+        self.limits: Final = limits
+        self.cached_entities: Final = cached_entities
+        # Two generations per partition: what is used again moves to the young one, the old one is let go whole.
+        self._young: dict[int, dict[bytes, Held]] = {}
+        self._old: dict[int, dict[bytes, Held]] = {}
+
+    def forget(self, partition: int) -> None:
+        """Drops what is held of a partition; it is no longer ours."""
+        self._young.pop(partition, None)
+        self._old.pop(partition, None)
+
+    def resolve_batch(
+        self, partition: int, records: Sequence[InputRecord], states: StoredStates
+    ) -> BatchEffects:
+        """All effects of a batch. Refuses single records into `dead_letters`; raises nothing for bad input."""
+        effects = BatchEffects()
+        groups: dict[bytes, list[Arrival]] = {}
+        for index, record in enumerate(records):
+            try:
+                key, value = record.key, record.value
+                name = entity_key(key)
+                if value is None:
+                    raise Refusal("null_value", "the record has no value; to delete, send a change with op delete")
+                change = decode_change(value, self.limits)
+                admit(change, name, record.timestamp, self.policy)
+            except Refusal as refusal:
+                _refuse(effects, index, refusal)
+                continue
+            assert key is not None
+            arrivals = groups.get(key)
+            if arrivals is None:
+                groups[key] = [(index, record.offset, change)]
+            else:
+                arrivals.append((index, record.offset, change))
+        for key, arrivals in groups.items():
+            self._resolve_entity(partition, key, arrivals, states, effects)
+        return effects
+
+    def reemit(self, partition: int, key: bytes, stored: bytes) -> BatchEffects:
+        """The record and the view row of an entity as its state has them, for force_sync."""
+        effects = BatchEffects()
+        entity_type, _, entity_id = key.decode().partition(":")
+        held = Held(stored, self.policy.of(entity_type))
+        self._emit(partition, key, entity_type, entity_id, held, effects)
+        return effects
+
+    def _resolve_entity(
+        self, partition: int, key: bytes, arrivals: list[Arrival], states: StoredStates, effects: BatchEffects
+    ) -> None:
+        first = arrivals[0][2]
+        held = self._hold(partition, key, first.entity_type, states)
+        entity = held.entity
+        conflicts: list[tuple[int, Conflict]] = []
+        counts: list[str] = []
+        moved = replayed = False
+        for _, offset, change in arrivals:
+            if _apply(held, change, offset, conflicts, counts):
+                moved = True
+                entity.offset = max(entity.offset, offset)
+            elif offset <= entity.offset:
+                # Delivered again after a crash: the state has it, but its record may not have been sent.
+                replayed = True
+        if moved:
+            encoded = encode_entity(entity, partition)
+            if len(encoded) > self.limits.state_bytes:
+                self._resolve_cautiously(partition, key, arrivals, held.stored, effects)
+                return
+            held.stored = encoded
+            effects.states.append((key, encoded))
+        for count in counts:
+            effects.count(count)
+        effects.count("applied", len(arrivals))
+        for offset, conflict in conflicts:
+            body = encode_conflict(conflict, self.policy.version, self.changes_topic, partition, offset)
+            effects.conflicts.append((key, body))
+            effects.count("conflict:" + conflict.kind)
+        if moved or replayed:
+            self._emit(partition, key, first.entity_type, first.entity_id, held, effects)
+
+    def _resolve_cautiously(
+        self, partition: int, key: bytes, arrivals: list[Arrival], stored: bytes | None, effects: BatchEffects
+    ) -> None:
+        """One change at a time from the last good state, so that only those that do not fit are refused."""
+        if len(arrivals) == 1:
+            self._drop(partition, key)
+            message = (
+                f"the state of entity {key.decode()!r} would have more than {self.limits.state_bytes} bytes"
+                " with this change; raise the limit or split the entity"
+            )
+            _refuse(effects, arrivals[0][0], Refusal("state_too_large", message, "resolve"))
+            return
+        for arrival in arrivals:
+            self._drop(partition, key)
+            one = BatchEffects()
+            self._resolve_entity(partition, key, [arrival], {} if stored is None else {key: stored}, one)
+            if one.states:
+                stored = one.states[-1][1]
+            effects.extend(one)
+
+    def _emit(
+        self, partition: int, key: bytes, entity_type: str, entity_id: str, held: Held, effects: BatchEffects
+    ) -> None:
+        """The golden record, or its removal, for the topic and for the view."""
+        entity = held.entity
+        record = golden(entity, held.judgement, held.policy)
+        clock, contested = canonical(record.clock), canonical(record.contested)
+        if not record.exists:
+            effects.records.append((key, None))
+            effects.view.append(ViewRow(key, None, clock, contested, entity.offset))
+            return
+        body = encode_golden_record(
+            entity_type,
+            entity_id,
+            [(name, value) for name, value, _ in record.fields],
+            [(name, [provenance(write.dot) for write in made_by]) for name, _, made_by in record.fields],
+            record.clock,
+            record.contested,
+            record.pending,
+            self.policy.version,
+            self.changes_topic,
+            partition,
+            entity.offset,
+        )
+        effects.records.append((key, body))
+        effects.view.append(ViewRow(key, document(record), clock, contested, entity.offset))
+
+    def _hold(self, partition: int, key: bytes, entity_type: str, states: StoredStates) -> Held:
+        young = self._young.get(partition)
+        if young is None:
+            young = self._young[partition] = {}
+        held = young.get(key)
+        if held is not None:
+            return held
+        old = self._old.get(partition)
+        held = None if old is None else old.pop(key, None)
+        if held is None:
+            held = Held(states.get(key), self.policy.of(entity_type))
+        if len(young) * len(self._young) >= self.cached_entities:
+            self._old[partition] = young
+            young = self._young[partition] = {}
+        young[key] = held
+        return held
+
+    def _drop(self, partition: int, key: bytes) -> None:
+        self._young[partition].pop(key, None)
+
+
+def _refuse(effects: BatchEffects, index: int, refusal: Refusal) -> None:
+    effects.dead_letters.append(DeadLetter(index, refusal.reason, refusal.stage, str(refusal)))
+    effects.count("refused:" + refusal.reason)
+
+
+def _apply(
+    held: Held, change: WireChange, offset: int, conflicts: list[tuple[int, Conflict]], counts: list[str]
+) -> bool:
+    """Absorbs one change into what is held; True if the state moved."""
+    entity, judgement, policy = held.entity, held.judgement, held.policy
+    known = _newest_version(entity, change)
+    before = remember(judgement, change)
+    absorbed = absorb(entity, change)
+    if absorbed.changed:
+        rejudge(judgement, entity, policy, absorbed)
+        for conflict in find(before, judgement, entity, change, absorbed, policy):
+            conflicts.append((offset, conflict))
+    _count(held, change, known, before, absorbed, counts)
+    return absorbed.changed
+
+
+def _newest_version(entity: Entity, change: WireChange) -> int:
+    """The newest version of the change's source before it, 0 for none."""
+    newest = 0
+    source = change.source
+    for writes in (entity.touches, entity.tombstones):
+        for write in writes:
+            if write.dot.source == source and write.dot.version > newest:
+                newest = write.dot.version
+    return newest
+
+
+def _count(
+    held: Held, change: WireChange, known: int, before: Before, absorbed: Absorbed, counts: list[str]
+) -> None:
+    """What is counted and is no conflict (SPEC section 4)."""
+    if absorbed.reused or (change.version == known and absorbed.changed):
+        counts.append("dot_reused")
+    elif change.version == known:
+        counts.append("duplicate")
+    elif change.version < known:
+        counts.append("stale")
+    elif not before.existence.exists and change.op in ("update", "delete"):
+        counts.append(change.op + "_missing")
+    for name in absorbed.written:
+        verdict, earlier = held.judgement.fields[name], before.fields.get(name)
+        if earlier is not None and not verdict.contested and _overwrote(earlier, verdict, change):
+            counts.append("overwrite")
+        if held.policy.rule(name).resolver.name == "sum" and not _is_total(change.fields[name]):
+            counts.append("not_a_number")
+
+
+def _overwrote(earlier: Verdict, verdict: Verdict, change: WireChange) -> bool:
+    """The change overruled a live value of another source, knowing it or by its later time."""
+    return any(
+        write.dot.source != change.source and write not in verdict.live and write.value != verdict.decision.value
+        for write in earlier.live
+    )
+
+
+def _is_total(value: str) -> bool:
+    return value == NULL or is_number(value)

@@ -1,0 +1,185 @@
+"""Typed conflicts (SPEC section 4): found per change, as a function of the live sets before and after it.
+
+The names of the kinds are those of PostgreSQL 18 and EDB Postgres Distributed. Whether a live set is a conflict,
+and of what kind, does not depend on the order in which its writes arrived; which of several records with one id
+was written last does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import NamedTuple
+
+from schemas.canonical import canonical
+from schemas.wire import WireChange
+from streams.entity import TOMBSTONE, TOUCH, Absorbed, Entity, Write
+from streams.merge import EXISTENCE, Existence, Judgement, Verdict
+from streams.order import informed_revival
+from streams.policy import EntityPolicy
+from streams.resolvers import last_update_wins
+
+Signature = set[tuple[str, str]]
+
+
+class Conflict(NamedTuple):
+    """One conflict record. candidates: all live writes. winner: None where no single write is the value."""
+
+    conflict_id: str
+    field: str
+    kind: str
+    outcome: str
+    resolver: str
+    candidates: list[Write]
+    winner: Write | None
+    value: str | None
+    change: WireChange
+
+
+class Before(NamedTuple):
+    """What the live sets were before a change was absorbed."""
+
+    existence: Existence
+    fields: dict[str, Verdict]
+
+
+def remember(judgement: Judgement, change: WireChange) -> Before:
+    """Keeps what `find` will compare with: all fields for a delete, else those that the change names."""
+    names: Iterable[str] = judgement.fields if change.op == "delete" else change.fields
+    return Before(
+        judgement.existence, {name: judgement.fields[name] for name in names if name in judgement.fields}
+    )
+
+
+def find(
+    before: Before,
+    judgement: Judgement,
+    entity: Entity,
+    change: WireChange,
+    absorbed: Absorbed,
+    policy: EntityPolicy,
+) -> list[Conflict]:
+    """The conflicts that one change brought or altered, existence first, then fields by name."""
+    found: list[Conflict] = []
+    existence = judgement.existence
+    if existence.contested:
+        if _signature(before.existence.live) != _signature(existence.live):
+            found.append(_about_existence(existence, change, policy))
+    elif _brought_back(before.existence, existence, entity, change):
+        found.append(_bring_back(before.existence, existence, change, policy))
+    for name in sorted(judgement.fields if change.op == "delete" else absorbed.written):
+        verdict = judgement.fields[name]
+        if not verdict.contested:
+            continue
+        earlier = before.fields.get(name)
+        if earlier is None or _signature(earlier.live) != _signature(verdict.live):
+            found.append(_about_field(name, verdict, change, policy))
+    return found
+
+
+def kind_of(live: list[Write], field: str, resolver: str, window_ms: int) -> str:
+    """The kind of a conflict, by its two latest writes that differ."""
+    if field == EXISTENCE:
+        x = max(live, key=lambda write: (*_recency(write), write.dot.version, write.value == TOMBSTONE))
+        return "delete_recently_updated" if x.value == TOMBSTONE else "update_recently_deleted"
+    x = max(live, key=_recency)
+    y = max((write for write in live if write.value != x.value), key=_recency)
+    if x.dot.op == "create" and y.dot.op == "create":
+        return "insert_exists"
+    if x.told and y.told:
+        return "update_differing"
+    if x.dot.time - y.dot.time <= window_ms:
+        return "ambiguous_order"
+    return "update_differing" if resolver == "last_update_wins" else "update_origin_differs"
+
+
+def conflict_id(key: str, field: str, writes: list[Write]) -> str:
+    """Names a conflict by what is in it, so that every replay gives it the same name."""
+    dots = sorted([write.dot.source, write.dot.version] for write in writes)
+    return sha256(canonical([key, field, dots]).encode()).hexdigest()[:32]
+
+
+def _recency(write: Write) -> tuple[int, str]:
+    return (write.dot.time, write.dot.source)
+
+
+def _signature(live: list[Write]) -> Signature:
+    return {(write.dot.source, write.value) for write in live}
+
+
+def _outcome(pending: bool, winner: Write | None, change: WireChange, own_value: str | None) -> str:
+    if pending:
+        return "pending"
+    if winner is None:
+        return "merge"
+    if winner.dot.by_steward:
+        return "user"
+    return "apply_remote" if _is_own(winner, change, own_value) else "keep_local"
+
+
+def _is_own(write: Write, change: WireChange, own_value: str | None) -> bool:
+    """The very write of this change, and not another one under the same dot."""
+    dot = write.dot
+    return (
+        dot.source == change.source
+        and dot.version == change.version
+        and dot.occurred_at == change.occurred_at
+        and dot.op == change.op
+        and dot.event_id == change.event_id
+        and write.value == own_value
+    )
+
+
+def _about_field(name: str, verdict: Verdict, change: WireChange, policy: EntityPolicy) -> Conflict:
+    rule = policy.rule(name)
+    made_by = verdict.decision.made_by
+    winner = made_by[0] if len(made_by) == 1 else None
+    return Conflict(
+        conflict_id=conflict_id(change.key, name, verdict.live),
+        field=name,
+        kind=kind_of(verdict.live, name, rule.resolver.name, policy.window_ms),
+        outcome=_outcome(rule.resolver.pends, winner, change, change.fields.get(name)),
+        resolver=rule.resolver.name,
+        candidates=verdict.live,
+        winner=winner,
+        value=verdict.decision.value,
+        change=change,
+    )
+
+
+def _about_existence(existence: Existence, change: WireChange, policy: EntityPolicy) -> Conflict:
+    tombstones = [write for write in existence.live if write.value == TOMBSTONE]
+    return Conflict(
+        conflict_id=conflict_id(change.key, EXISTENCE, tombstones),
+        field=EXISTENCE,
+        kind=kind_of(existence.live, EXISTENCE, policy.on_delete, policy.window_ms),
+        outcome=_outcome(False, existence.winner, change, TOMBSTONE if change.op == "delete" else TOUCH),
+        resolver=policy.on_delete,
+        candidates=existence.live,
+        winner=existence.winner,
+        value=TOUCH if existence.exists else TOMBSTONE,
+        change=change,
+    )
+
+
+def _brought_back(before: Existence, after: Existence, entity: Entity, change: WireChange) -> bool:
+    """A deleted record that came back by time alone: nobody who revived it had read that it was deleted."""
+    if change.op in ("delete", "snapshot") or before.exists or not after.exists:
+        return False
+    buried = [write for write in before.live if write.value == TOMBSTONE]
+    return bool(buried) and not any(informed_revival(touch, tombstone) for touch in entity.touches for tombstone in buried)
+
+
+def _bring_back(before: Existence, after: Existence, change: WireChange, policy: EntityPolicy) -> Conflict:
+    tombstones = [write for write in before.live if write.value == TOMBSTONE]
+    return Conflict(
+        conflict_id=conflict_id(change.key, EXISTENCE, tombstones),
+        field=EXISTENCE,
+        kind="update_recently_deleted",
+        outcome="apply_remote",
+        resolver=policy.on_delete,
+        candidates=after.live + tombstones,
+        winner=last_update_wins.pick(after.live, policy.ranks),
+        value=TOUCH,
+        change=change,
+    )

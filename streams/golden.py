@@ -1,0 +1,50 @@
+"""The golden record of an entity, as it goes to the topic `records` and to the view (SPEC sections 3, 5, 6)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from schemas.canonical import canonical_string
+from streams.causality import Clock
+from streams.entity import Entity, Write
+from streams.merge import EXISTENCE, Judgement
+from streams.policy import EntityPolicy
+
+
+class Golden(NamedTuple):
+    """What is true of one entity. fields: name -> (canonical JSON text, the writes that make it), sorted by name.
+
+    A deleted entity has no fields and nothing pending, and is contested in its existence or not at all.
+    """
+
+    exists: bool
+    fields: list[tuple[str, str, list[Write]]]
+    clock: Clock
+    contested: list[str]
+    pending: list[str]
+
+
+def golden(entity: Entity, judgement: Judgement, policy: EntityPolicy) -> Golden:
+    """Reads the golden record off a judged state."""
+    existence = judgement.existence
+    contested = [EXISTENCE] if existence.contested else []
+    if not existence.exists:
+        return Golden(False, [], entity.clock(), contested, [])
+    fields: list[tuple[str, str, list[Write]]] = []
+    pending: list[str] = []
+    for name in sorted(judgement.fields):
+        verdict = judgement.fields[name]
+        if verdict.decision.value is not None:
+            fields.append((name, verdict.decision.value, verdict.decision.made_by))
+        if verdict.contested:
+            contested.append(name)
+            if policy.rule(name).resolver.pends:
+                pending.append(name)
+    return Golden(True, fields, entity.clock(), contested, pending)
+
+
+def document(record: Golden) -> str:
+    """The golden fields as one canonical JSON object."""
+    return "{" + ",".join([f"{canonical_string(name)}:{value}" for name, value, _ in record.fields]) + "}"
+
+

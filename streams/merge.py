@@ -1,0 +1,195 @@
+"""Who wins (SPEC section 3). Everything that decides a winner is here and in `streams.resolvers`.
+
+Nothing in this file knows which write came last, or from where it is looked at: a judgement is a function of the
+state and of the policy alone. What the functions are given they do not change.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from streams.entity import TOMBSTONE, TOUCH, Absorbed, Entity, Write
+from streams.order import buries, dominates, revives
+from streams.policy import EntityPolicy, Rule
+from streams.resolvers import last_update_wins, source_priority
+from streams.resolvers.decision import ABSENT, Decision, picked
+
+EXISTENCE: Final = "*"
+
+
+class Verdict:
+    """The judgement of one field. live: its live writes. contested: they disagree, and the resolver minds."""
+
+    __slots__ = ("contested", "decision", "live")
+
+    def __init__(self, live: list[Write], contested: bool, decision: Decision) -> None:
+        self.live: Final = live
+        self.contested: Final = contested
+        self.decision = decision
+
+
+class Existence:
+    """The judgement of field `*`. live: live touches and live tombstones. winner: None without a conflict."""
+
+    __slots__ = ("contested", "exists", "live", "winner")
+
+    def __init__(self, live: list[Write], exists: bool, winner: Write | None) -> None:
+        self.live: Final = live
+        self.exists: Final = exists
+        self.winner: Final = winner
+        self.contested: Final = winner is not None
+
+
+class Judgement:
+    """All that follows from a state under a policy."""
+
+    __slots__ = ("existence", "fields")
+
+    def __init__(self, existence: Existence, fields: dict[str, Verdict]) -> None:
+        self.existence = existence
+        self.fields: Final = fields
+
+
+def judge(entity: Entity, policy: EntityPolicy) -> Judgement:
+    """Judges a whole state."""
+    judgement = Judgement(judge_existence(entity, policy), {})
+    for name, writes in entity.fields.items():
+        judgement.fields[name] = judge_field(writes, entity.tombstones, policy.rule(name), policy)
+    _judge_groups(judgement, policy)
+    return judgement
+
+
+def rejudge(judgement: Judgement, entity: Entity, policy: EntityPolicy, absorbed: Absorbed) -> None:
+    """Brings a judgement up to date after one change was absorbed.
+
+    A field's live writes follow from its own writes and the tombstones alone, so only what was written is judged
+    again, and everything when a tombstone moved.
+    """
+    if entity.tombstones or not judgement.existence.exists:
+        judgement.existence = judge_existence(entity, policy)
+    for name in entity.fields if absorbed.buried else absorbed.written:
+        judgement.fields[name] = judge_field(entity.fields[name], entity.tombstones, policy.rule(name), policy)
+    _judge_groups(judgement, policy)
+
+
+def judge_field(writes: list[Write], tombstones: list[Write], rule: Rule, policy: EntityPolicy) -> Verdict:
+    """Judges one field: drops, keeps what is live, and lets the resolver decide where the live writes disagree."""
+    resolver = rule.resolver
+    if len(writes) == 1 and not tombstones and not resolver.always:
+        return Verdict([writes[0]], False, picked(writes[0]))
+    if resolver.name == "sum":
+        writes = [write for write in writes if not write.dot.by_steward]
+    rest = _not_dropped(writes, tombstones, resolver.time_counts, policy)
+    live = _undominated(rest, resolver.time_counts, policy.window_ms)
+    if not live:
+        return Verdict(live, False, ABSENT)
+    agreed = _agree(live)
+    if agreed and not resolver.always:
+        pick = resolver.pick or last_update_wins.pick
+        decision = picked(live[0] if len(live) == 1 else pick(live, rule.ranks))
+    elif resolver.pick is not None:
+        decision = picked(resolver.pick(live, rule.ranks))
+    else:
+        assert resolver.decide is not None, f"resolver {resolver.name} must either pick or decide"
+        decision = resolver.decide(live, rest, rule.ranks)
+    return Verdict(live, not agreed and resolver.contests, decision)
+
+
+def judge_existence(entity: Entity, policy: EntityPolicy) -> Existence:
+    """Judges whether the entity exists, and whether its writers disagree about that."""
+    touches, tombstones = entity.touches, entity.tombstones
+    if not tombstones:
+        return Existence(touches, bool(touches), None)
+    window, by_time = policy.window_ms, policy.tombstone_by_time
+    live_touches = [t for t in touches if not any(buries(d, t, window, by_time) for d in tombstones)]
+    live_tombstones = [
+        d for d in tombstones if not any(revives(t, d, window, policy.touch_by_time) for t in touches)
+    ]
+    on_delete = policy.on_delete
+    if not live_touches and not live_tombstones:
+        # A cycle: everything has been overruled by something. Only the clocks are left.
+        live_touches, live_tombstones, on_delete = touches, tombstones, "last_update_wins"
+    live = live_touches + live_tombstones
+    if not live_touches or not live_tombstones:
+        return Existence(live, bool(live_touches), None)
+    exists = _survives(live, on_delete, policy)
+    winners = live_touches if exists else live_tombstones
+    pick = source_priority.pick if on_delete == "source_priority" else last_update_wins.pick
+    return Existence(live, exists, pick(winners, policy.ranks))
+
+
+def _survives(live: list[Write], on_delete: str, policy: EntityPolicy) -> bool:
+    """Decides between live touches and live tombstones."""
+    if on_delete == "update_wins":
+        return True
+    if on_delete == "delete_wins":
+        return False
+    rank = policy.ranks.of
+
+    def latest(w: Write) -> tuple[int, int, str, int, bool]:
+        return (w.dot.time, -rank(w.dot.source), w.dot.source, w.dot.version, w.value == TOMBSTONE)
+
+    def strongest(w: Write) -> tuple[int, int, str, int, bool]:
+        return (rank(w.dot.source), -w.dot.time, w.dot.source, -w.dot.version, w.value == TOUCH)
+
+    winner = min(live, key=strongest) if on_delete == "source_priority" else max(live, key=latest)
+    return winner.value == TOUCH
+
+
+def _not_dropped(
+    writes: list[Write], tombstones: list[Write], time_counts: bool, policy: EntityPolicy
+) -> list[Write]:
+    """The rest: what neither a tombstone nor a person overruled, nor anything that was itself overruled so."""
+    window = policy.window_ms
+    stewards = [write for write in writes if write.dot.by_steward]
+    if not tombstones and not stewards:
+        return writes
+    rest: list[Write] = []
+    dropped: list[Write] = []
+    for write in writes:
+        if any(buries(d, write, window, policy.tombstone_by_time) for d in tombstones) or any(
+            dominates(steward, write, window, time_counts) for steward in stewards if steward is not write
+        ):
+            dropped.append(write)
+        else:
+            rest.append(write)
+    while dropped:
+        overruled = dropped.pop()
+        fallen = [write for write in rest if dominates(overruled, write, window, time_counts)]
+        if fallen:
+            rest = [write for write in rest if write not in fallen]
+            dropped.extend(fallen)
+    return rest
+
+
+def _undominated(rest: list[Write], time_counts: bool, window_ms: int) -> list[Write]:
+    """The live writes; where each is dominated by another (a cycle), all of them."""
+    live = [
+        write
+        for write in rest
+        if not any(dominates(other, write, window_ms, time_counts) for other in rest if other is not write)
+    ]
+    return live or list(rest)
+
+
+def _agree(live: list[Write]) -> bool:
+    first = live[0].value
+    return all(write.value == first for write in live)
+
+
+def _judge_groups(judgement: Judgement, policy: EntityPolicy) -> None:
+    """Lets one source win all contested fields of a group, so that parts of an address stay together."""
+    for rule, members in policy.groups.values():
+        contested = [
+            judgement.fields[name]
+            for name in members
+            if name in judgement.fields and judgement.fields[name].contested
+        ]
+        if not contested:
+            continue
+        pick = rule.resolver.pick
+        assert pick is not None, f"resolver {rule.resolver.name} cannot decide a group"
+        source = pick([write for verdict in contested for write in verdict.live], rule.ranks).dot.source
+        for verdict in contested:
+            own = [write for write in verdict.live if write.dot.source == source]
+            verdict.decision = picked(own[0] if own else pick(verdict.live, rule.ranks))
