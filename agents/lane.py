@@ -12,7 +12,7 @@ Rebalancing, tables, recovery, web and everything else of Faust stay as they are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -23,6 +23,7 @@ from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
 
+from agents.log_ends import log_ends
 from agents.offsets import PartitionLedger
 
 
@@ -159,6 +160,11 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
             return confirmed
 
         coordinator._do_heartbeat = confirmed_heartbeat
+
+    async def _highwaters(self, partitions: Sequence[TP]) -> Mapping[TP, int]:
+        # Recovery ends where these say. An end that is too low would leave out the last states.
+        servers = driver.server_list(self.transport.url, self.transport.default_port)
+        return await log_ends(",".join(servers), partitions)
 
 
 class LaneProducer(driver.Producer):

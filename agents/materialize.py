@@ -18,16 +18,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from mode import Service
 
 from agents.coverage import Coverage
+from agents.deletions import deletion_offset
 from agents.view import START, RedisView
 from schemas.canonical import canonical
 from schemas.codec import decode_record
 from streams.effects import ViewRow
 
 log = logging.getLogger(__name__)
-
-#: Header of a null on `records`, `<partition>:<offset>` of the change that deleted the entity: a null
-#: has no other place for it, and without it a late older record could bring the entity back.
-POSITION_HEADER: Final = "syncline-position"
 
 FLUSH_SECONDS: Final = 0.2
 CHECK_SECONDS: Final = 1.0
@@ -326,8 +323,7 @@ def view_row(record: ConsumerRecord) -> ViewRow:
     if record.key is None:
         raise ValueError("a record without key; the key is the entity's")
     if record.value is None:
-        position = dict(record.headers)[POSITION_HEADER].decode("ascii")
-        return ViewRow(record.key, None, "", "", int(position.partition(":")[2]))
+        return ViewRow(record.key, None, "", "", deletion_offset(record.headers))
     golden = decode_record(record.value)
     return ViewRow(
         record.key,

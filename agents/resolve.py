@@ -64,7 +64,7 @@ class Work:
         written = self.hand_over.offer(partition, effects.view)
         parcel = Parcel(
             first={
-                names.dead_letters: [dead_letter_row(records[dl.index], dl) for dl in effects.dead_letters],
+                names.dead_letters: [dead_letter_row(records[dl.place], dl) for dl in effects.dead_letters],
                 names.conflicts: [Row(key, body) for key, body in effects.conflicts],
             },
             second={

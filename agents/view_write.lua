@@ -43,12 +43,12 @@ for row = 1, rows do
   end
   if newer then
     if doc == '' then
-      call('SET', 'syncline:guard:' .. entity, version)
+      -- nothing
       call('UNLINK', view)
     else
       if expires then
         version = version .. 't'
-        call('SET', 'syncline:guard:' .. entity, version)
+        -- nothing
       end
       call('HSET', view, 'doc', doc, 'clock', ARGV[at + 2], 'contested', ARGV[at + 3],
         'position', '{"offset":' .. offset .. position_end, 'v', version)

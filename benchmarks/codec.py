@@ -4,7 +4,7 @@
     python benchmarks/codec.py --compile  and again in a copy of the tree, compiled by mypyc
 
 pyruhvro stands in the table where `pip install pyruhvro pyarrow` has put it; it belongs in a throw-away
-environment, since nothing of ours needs it. CPU time of this process, the best of several rounds.
+environment, since nothing of ours needs it. CPU time of this process, the least of several rounds.
 """
 
 from __future__ import annotations
@@ -23,24 +23,28 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPILED = ("canonical", "wire", "strict_json", "rules", "avro_binary", "fast")
-ROUNDS = 7
+ROUNDS = 25
 BATCH = 1_000
 
 
-def microseconds(work: Callable[[], Any], items: int = 1) -> float:
-    """The least CPU time of one item over several rounds."""
-    repeats = max(1, 4_000 // items)
-    best = float("inf")
+def microseconds(rows: dict[str, tuple[Callable[[], Any], int]]) -> dict[str, float]:
+    """The least CPU time per item of each row: its work, and how many items that is.
+
+    Round after round over all rows, so that a slow spell of a shared machine does not fall on one of them.
+    """
+    best = dict.fromkeys(rows, float("inf"))
     gc.disable()
     try:
         for _ in range(ROUNDS):
-            start = time.process_time()
-            for _ in range(repeats):
-                work()
-            best = min(best, time.process_time() - start)
+            for name, (work, items) in rows.items():
+                repeats = max(1, BATCH // items)
+                start = time.process_time()
+                for _ in range(repeats):
+                    work()
+                best[name] = min(best[name], (time.process_time() - start) / repeats / items * 1e6)
     finally:
         gc.enable()
-    return best / repeats / items * 1e6
+    return best
 
 
 def examples() -> list[bytes]:
@@ -71,7 +75,7 @@ def examples() -> list[bytes]:
     ]
 
 
-def golden_record_microseconds() -> float:
+def golden_record() -> bytes:
     """One golden record of three fields, as the engine encodes it."""
     from schemas import fast
 
@@ -79,64 +83,68 @@ def golden_record_microseconds() -> float:
     fields = [("email", '"ana.4711@example.com"'), ("tier", '"gold"'), ("visits", "12")]
     provenance = [(name, bodies) for name, _ in fields]
     clock = {"crm": 12, "billing": 4}
-
-    def encode() -> bytes:
-        return fast.encode_golden_record(
-            "customer", "c-004711", fields, provenance, clock, ["tier"], [], "p1", "syncline.changes", 3, 4711
-        )
-
-    return microseconds(encode)
+    return fast.encode_golden_record(
+        "customer", "c-004711", fields, provenance, clock, ["tier"], [], "p1", "syncline.changes", 3, 4711
+    )
 
 
-def arrow_microseconds(data: bytes, schema: str) -> tuple[float, float] | None:
-    """pyruhvro in batches: to Arrow, and on to Python values; None where it is not installed."""
+def arrow_rows(data: bytes) -> dict[str, tuple[Callable[[], Any], int]]:
+    """pyruhvro in batches: to Arrow, and on to Python values; nothing where it is not installed."""
     try:
-        import pyruhvro
+        from pyruhvro import deserialize_array
     except ImportError:
-        return None
+        return {}
     bodies = [data[5:]] * BATCH
-    to_arrow = microseconds(lambda: pyruhvro.deserialize_array(bodies, schema), BATCH)
-    to_python = microseconds(lambda: pyruhvro.deserialize_array(bodies, schema).to_pylist(), BATCH)
-    return to_arrow, to_python
+    schema = (ROOT / "schemas" / "change.avsc").read_text()
+    return {
+        f"pyruhvro, {BATCH} at a time, to Arrow": (lambda: deserialize_array(bodies, schema), BATCH),
+        f"pyruhvro, {BATCH} at a time, to Python lists": (
+            lambda: deserialize_array(bodies, schema).to_pylist(),
+            BATCH,
+        ),
+    }
+
+
+def change_rows(data: bytes) -> dict[str, tuple[Callable[[], Any], int]]:
+    """Every way to decode one change."""
+    import fastavro
+
+    from schemas import codec, fast
+    from schemas.released import newest
+
+    schema = newest("Change").schema
+
+    def by_fastavro() -> Any:
+        body = io.BytesIO(data)
+        body.seek(5)
+        return fastavro.schemaless_reader(body, schema)
+
+    assert codec.decode_change(data) == fast.decode_change(data)
+    return {
+        "fastavro, Python values, nothing checked": (by_fastavro, 1),
+        "codec.decode_change (walk, fastavro, texts, rules)": (lambda: codec.decode_change(data), 1),
+        "fast.read_change (texts, well-formed)": (lambda: fast.read_change(data, 32), 1),
+        "fast.decode_change (and rules and limits)": (lambda: fast.decode_change(data), 1),
+    } | arrow_rows(data)
 
 
 def report() -> None:
     """Print the table for the modules as they are imported."""
-    import fastavro
-
-    from schemas import codec, fast
+    from schemas import fast
     from schemas.canonical import canonical
-    from schemas.released import HERE, newest
 
     how = "interpreted" if fast.__file__.endswith(".py") else "compiled by mypyc"
-    schema = newest("Change").schema
-    print(f"us of CPU per change; schemas/ {how}; Python {sys.version.split()[0]}")
+    print(f"us of CPU, least of {ROUNDS} rounds; schemas/ {how}; Python {sys.version.split()[0]}")
     for data in examples():
-
-        def by_fastavro(data: bytes = data) -> Any:
-            body = io.BytesIO(data)
-            body.seek(5)
-            return fastavro.schemaless_reader(body, schema)
-
-        assert codec.decode_change(data) == fast.decode_change(data)
-        rows = {
-            "fastavro, Python values, nothing checked": microseconds(by_fastavro),
-            "codec.decode_change (walk, fastavro, texts, rules)": microseconds(
-                lambda d=data: codec.decode_change(d)
-            ),
-            "fast.read_change (texts, well-formed)": microseconds(lambda d=data: fast.read_change(d, 32)),
-            "fast.decode_change (and rules and limits)": microseconds(lambda d=data: fast.decode_change(d)),
-        }
-        arrow = arrow_microseconds(data, (HERE / "change.avsc").read_text())
-        if arrow is not None:
-            rows[f"pyruhvro, {BATCH} at a time, to Arrow"] = arrow[0]
-            rows[f"pyruhvro, {BATCH} at a time, to Python lists"] = arrow[1]
-        print(f"  {len(data)} bytes")
-        for name, figure in rows.items():
+        print(f"  a change of {len(data)} bytes")
+        for name, figure in microseconds(change_rows(data)).items():
             print(f"    {figure:8.2f}  {name}")
-    print(f"  {golden_record_microseconds():10.2f}  encode_golden_record, 3 fields")
+    rows: dict[str, tuple[Callable[[], Any], int]] = {"golden_record, 3 fields": (golden_record, 1)}
     for value in ("ana.4711@example.com", 12, 1.5, None):
-        print(f"  {microseconds(lambda v=value: canonical(v)):10.2f}  canonical({type(value).__name__})")
+        rows[f"canonical({type(value).__name__})"] = (lambda v=value: canonical(v), 1)
+    print("  others")
+    for name, figure in microseconds(rows).items():
+        print(f"    {figure:8.2f}  {name}")
 
 
 def compiled_report() -> None:

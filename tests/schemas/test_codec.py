@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import codec, fast
-from schemas.avro_binary import encode_value, read_value
+from schemas.avro_binary import encode_value, read_block, read_value
 from schemas.canonical import INT_MAX, INT_MIN, canonical
 from schemas.change import Change
 from schemas.command import Command
@@ -55,6 +55,19 @@ def test_a_value_survives(value: Any, text: str) -> None:
         change = decode(data)
         assert change.fields == {"f": text}
         assert change.before == {"f": text}
+
+
+def test_minus_zero_is_written_as_zero() -> None:
+    """-0.0 is 0.0 in the bytes already, so that every reader of a topic sees one value."""
+    minus, plus = (codec.encode_change(Change(**plain(fields={"f": zero}))) for zero in (-0.0, 0.0))
+    assert minus == plus
+
+
+def test_a_count_is_not_believed() -> None:
+    """A block that promises more items than its bytes can hold is refused at its head, before any item."""
+    assert read_block(b"\x04" + b"\x00" * 4, 0, 2) == (2, 1, -1)
+    with pytest.raises(IndexError, match="more items"):
+        read_block(b"\x06" + b"\x00" * 4, 0, 2)
 
 
 def test_null_is_not_absent() -> None:
