@@ -14,7 +14,7 @@ SOURCES := $(shell find schemas streams -name '*.py' -not -path '*/__pycache__/*
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(COMPILED) ## publish, resolve, show conflicts with reasons, verify; ARGS="--input FILE"
+demo: $(INSTALLED) ## publish, resolve, show conflicts with reasons, verify; ARGS="--input FILE"
 	@$(BIN)/syncline demo $(ARGS)
 
 test: $(COMPILED) ## all tests; ARGS="tests/laws -k union" for some of them

@@ -10,24 +10,30 @@ from time import monotonic
 from typing import Any
 
 import faust
+import yaml
 from faust.types import TP
 from mode import Service
 from mode.types import ServiceT
 
 from agents import web
-from agents.commands import Command, commands_agent
+from agents.commands import commands_agent
 from agents.ending import EX_CONFIG, end_process
 from agents.entity_table import EntityTable, PositionOf
 from agents.handover import Deliveries, HandOver, View
 from agents.lane import LaneApp, LaneSchema
+from agents.materialize import Materializer
 from agents.metrics import Metrics
 from agents.names import TopicNames
 from agents.outbox import Outbox
 from agents.resolve import Kernel, Work, resolver_agent
 from agents.settings import Settings, SettingsError, load_settings
 from agents.topics import prepare_topics_or_end
+from agents.view import RedisView
 from agents.watchdog import Watchdog
 from agents.worker import SynclineWorker, freeze_recovered, harden_process
+from streams.batch import BatchResolver
+from streams.entity_codec import position_of
+from streams.policy import Policy, PolicyError, parse_policy
 
 #: Whole fetches in a queue between the consumer and an agent; each may have thousands of records.
 QUEUED_BATCHES = 4
@@ -46,6 +52,7 @@ class SynclineApp(LaneApp):
     settings: Settings
     work: Work
     services: list[Service]
+    view_checks: Callable[[], list[web.Check]] = staticmethod(list)
 
     async def on_first_start(self) -> None:
         await prepare_topics_or_end(self.settings)
@@ -72,8 +79,7 @@ def build(
     settings: Settings,
     *,
     kernel: Kernel | None = None,
-    position_of: PositionOf | None = None,
-    decode_command: Callable[[bytes], Command] | None = None,
+    position_of: PositionOf = position_of,
     view: View | None = None,
     deliveries: Deliveries | None = None,
 ) -> SynclineApp:
@@ -83,10 +89,11 @@ def build(
     """
     harden_process()
     names = TopicNames.with_prefix(settings.topic_prefix)
-    kernel = kernel or kernel_of(settings, names)
+    policy = read_policy(settings)
+    kernel = kernel or BatchResolver(policy, names.changes)
     app = new_app(settings, names)
     metrics = Metrics()
-    table = new_table(app, settings, names, position_of or stored_position, kernel)
+    table = new_table(app, settings, names, position_of, kernel)
     outbox = Outbox(
         lambda: app.producer._ensure_producer(),
         deadline_seconds=settings.send_deadline_seconds,
@@ -94,9 +101,11 @@ def build(
         still_member=app.still_member,
     )
     app.services = []
+    if view is None and settings.redis is not None:
+        view, deliveries = add_view(app, settings.redis, names, metrics, policy.view_ttl_ms)
     hand_over = HandOver(view, deliveries, metrics, waiting=VIEW_WRITES_WAITING)
     app.work = Work(kernel, table, outbox, hand_over, metrics, names)
-    add_agents(app, names, decode_command or decode_stored_command)
+    add_agents(app, names)
     web.add_pages(app, metrics, lambda: checks(app))
     metrics.in_flight.set_function(lambda: len(outbox))
     metrics.entities.set_function(lambda: len(table.data))
@@ -183,11 +192,11 @@ def new_table(
     return table
 
 
-def add_agents(app: SynclineApp, names: TopicNames, decode_command: Callable[[bytes], Command]) -> None:
+def add_agents(app: SynclineApp, names: TopicNames) -> None:
     """Register the agents by name (an unnamed one is named after its module, and so is its topic)."""
     agents = {
         "resolve": (names.changes, resolver_agent(app.work)),
-        "commands": (names.commands, commands_agent(app.work, decode_command)),
+        "commands": (names.commands, commands_agent(app.work)),
     }
     for name, (topic, body) in agents.items():
         app.agent(
@@ -204,6 +213,34 @@ def add_agents(app: SynclineApp, names: TopicNames, decode_command: Callable[[by
                 app.work.kernel.forget(tp.partition)
 
 
+def add_view(
+    app: SynclineApp, url: str, names: TopicNames, metrics: Metrics, ttl_ms: int | None
+) -> tuple[RedisView, Materializer]:
+    """The view in Redis, and the materializer that follows `records` for the partitions of this worker."""
+    view = RedisView(url, names.records, names.changes, ttl_ms)
+    materializer = Materializer(view, app.settings.kafka, names.records)
+    app.services.append(materializer)
+    app.view_checks = lambda: [
+        web.Check("view", view.healthy, False, "Redis answers" if view.healthy else "Redis does not answer"),
+        web.Check("materializer", materializer.healthy, False, "caught up" if materializer.caught_up() else "behind"),
+    ]
+
+    def partitions(tps: set[TP]) -> set[int]:
+        return {tp.partition for tp in tps if tp.topic == names.changes}
+
+    @app.on_partitions_assigned.connect
+    async def assigned(sender: Any, assigned: set[TP], **_: Any) -> None:
+        materializer.assigned(partitions(assigned))
+        for partition in partitions(assigned):
+            metrics.view_lag.labels(partition).set_function(lambda p=partition: materializer.lag(p))
+
+    @app.on_partitions_revoked.connect
+    async def revoked(sender: Any, revoked: set[TP], **_: Any) -> None:
+        materializer.revoked(partitions(revoked))
+
+    return view, materializer
+
+
 def checks(app: SynclineApp) -> list[web.Check]:
     """What /readyz tells."""
     ours = sorted(tp.partition for tp in app.assignor.assigned_actives() if tp.topic == app.work.names.changes)
@@ -212,38 +249,20 @@ def checks(app: SynclineApp) -> list[web.Check]:
         web.Check("recovered", recovered, True, "table recovered" if recovered else "recovery or rebalance under way"),
         web.Check("partitions", True, True, f"{len(ours)} assigned: {ours}"),
         web.Check("membership", app.still_member(), True, "confirmed by the consumer group"),
+        *app.view_checks(),
     ]
 
 
-def kernel_of(settings: Settings, names: TopicNames) -> Kernel:
-    """The resolver with the policy of the settings. Ends the process with code 78 for a policy it cannot use."""
-    import yaml
-
-    from streams.batch import BatchResolver
-    from streams.policy import PolicyError, parse_policy
-
+def read_policy(settings: Settings) -> Policy:
+    """The policy of the settings. Ends the process with code 78 for a file it cannot use."""
     document: object = {}
     try:
         if settings.config is not None:
             with open(settings.config, encoding="utf-8") as file:
                 document = yaml.safe_load(file) or {}
-        return BatchResolver(parse_policy(document), names.changes)
-    except (OSError, yaml.YAMLError, PolicyError) as error:
+        return parse_policy(document)
+    except (OSError, UnicodeError, yaml.YAMLError, PolicyError) as error:
         end_process(EX_CONFIG, f"policy {settings.config}: {error}")
-
-
-def stored_position(state: bytes) -> int:
-    """Position in `changes` that a stored state reflects."""
-    from streams.entity_codec import position_of
-
-    return position_of(state)
-
-
-def decode_stored_command(value: bytes) -> Command:
-    """A command from the bytes of `commands`. Raises Refusal."""
-    from schemas.codec import decode_command
-
-    return decode_command(value)
 
 
 def __getattr__(name: str) -> faust.App:

@@ -7,26 +7,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 from agents.ending import EX_SOFTWARE, end_process
 from agents.resolve import Work
+from schemas.codec import decode_command
 from schemas.refusal import Refusal
 from streams.effects import BatchEffects, DeadLetter
 
 log = logging.getLogger(__name__)
 
 
-class Command(Protocol):
-    """The fields of schemas.command.Command that are used here."""
-
-    kind: str
-    entity_type: str
-    entity_id: str
-
-
-def commands_agent(work: Work, decode: Callable[[bytes], Command]) -> Callable[[Any], Awaitable[None]]:
-    """The agent's body, to be registered on `commands` by name. decode raises Refusal for bad bytes."""
+def commands_agent(work: Work) -> Callable[[Any], Awaitable[None]]:
+    """The agent's body, to be registered on `commands` by name."""
 
     async def command(stream: Any) -> None:
         batches = stream.noack()  # acknowledged by hand, as in agents/resolve.py
@@ -43,7 +36,7 @@ def commands_agent(work: Work, decode: Callable[[bytes], Command]) -> Callable[[
         effects = BatchEffects()
         for index, record in enumerate(event.value):
             try:
-                await carry_out(work, decode, partition, record.key, record.value, effects)
+                await carry_out(work, partition, record.key, record.value, effects)
             except Refusal as refusal:
                 effects.dead_letters.append(DeadLetter(index, refusal.reason, refusal.stage, str(refusal)))
 
@@ -57,7 +50,6 @@ def commands_agent(work: Work, decode: Callable[[bytes], Command]) -> Callable[[
 
 async def carry_out(
     work: Work,
-    decode: Callable[[bytes], Command],
     partition: int,
     key: bytes | None,
     value: bytes | None,
@@ -66,7 +58,7 @@ async def carry_out(
     """Add one command's effects. Raises Refusal for a command that cannot be carried out."""
     if value is None:
         raise Refusal("null_value", "the command has no value", "check")
-    wanted = decode(value)
+    wanted = decode_command(value)
     if key != f"{wanted.entity_type}:{wanted.entity_id}".encode():
         raise Refusal("key_mismatch", "the record's key is not the entity key of the command in it", "check")
     if wanted.kind == "force_sync":

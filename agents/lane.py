@@ -12,6 +12,7 @@ Rebalancing, tables, recovery, web and everything else of Faust stay as they are
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Any
@@ -25,6 +26,13 @@ from faust.types.tuples import ConsumerMessage, Message
 
 from agents.log_ends import log_ends
 from agents.offsets import PartitionLedger
+
+#: How long a fetch waits for records; a rebalance waits as long, so it is not Faust's whole second.
+FETCH_SECONDS = 0.2
+#: How long the broker holds back an empty answer to a fetch.
+BROKER_WAIT_MS = 200
+#: How often a fetcher that is held looks whether it may go on.
+HELD_SECONDS = 0.01
 
 
 class LaneScheduler(DefaultSchedulingStrategy):
@@ -62,6 +70,9 @@ class LaneConsumer(driver.Consumer):
         self.lane: frozenset[str] = self.app.lane
         self.scheduler = LaneScheduler(self.lane)
         self.ledgers: dict[TP, PartitionLedger] = {}
+        self._idle = asyncio.Event()  # no fetch is under way; the fetcher has one at a time
+        self._idle.set()
+        self._held = False
         #: When the group last confirmed that we are a member of it (monotonic seconds).
         self.confirmed_at = monotonic()
 
@@ -88,8 +99,51 @@ class LaneConsumer(driver.Consumer):
             generation_id=self.app.consumer_generation_id,
         )
         if self.app.topics.acks_enabled_for(tp.topic):
-            self.ledgers.setdefault(tp, PartitionLedger()).register(record[0].offset, message)
+            self._register(tp, record[0].offset, message)
         return message
+
+    def _register(self, tp: TP, first: int, message: ConsumerMessage) -> None:
+        ledger = self.ledgers.get(tp)
+        if ledger is None:
+            ledger = self.ledgers[tp] = PartitionLedger(self._committed_offset[tp])
+        skipped = ledger.register(first, message)
+        if skipped:
+            # Records of control (a transactional producer's) look like this, and so does what retention
+            # deleted before it was read. Only the second is a loss, and it happened in Kafka.
+            self.log.warning("%s[%s]: no records at offsets %s to %s", *tp, first - skipped, first - 1)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        # Faust passes its live set of partitions. It is emptied while aiokafka waits with it, and an empty
+        # one means "any partition": what came was dropped, and read on behind it. Hence a copy.
+        wanted = frozenset(active_partitions or ())
+        if self._held or not wanted:
+            await asyncio.sleep(HELD_SECONDS)
+            return {}
+        self._idle.clear()
+        try:
+            return await super()._getmany(wanted, min(timeout, FETCH_SECONDS))
+        finally:
+            self._idle.set()
+
+    async def perform_seek(self) -> None:
+        """Go back to the committed offsets, or to the start where there are none; then wait for the flow.
+
+        After a recovery Faust seeks first and clears its queues then, while its fetcher may be running: a
+        fetch in between would be lost, and read on behind it. So nothing is fetched until `resume_flow`,
+        which Faust calls right after the clearing. And aiokafka leaves a partition without a committed
+        offset where it is, even if Faust has dropped what it read there.
+        """
+        self._held = True
+        await self._idle.wait()
+        await super().perform_seek()
+        fresh = [tp for tp in self.assignment() if tp.topic in self.lane and not self._committed_offset[tp]]
+        acking = [tp for tp in fresh if self.app.topics.acks_enabled_for(tp.topic)]
+        if acking:
+            await self._thread.seek_to_beginning(*map(driver.ensure_aiokafka_TP, acking))
+
+    def resume_flow(self) -> None:
+        self._held = False
+        super().resume_flow()
 
     def ack(self, message: Message) -> bool:
         acked = super().ack(message)
@@ -145,6 +199,13 @@ class LaneConsumer(driver.Consumer):
 
 class LaneConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread of the consumer; it also notes when the group last confirmed our membership."""
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust has no setting for it. Brokers answer a connection's requests in their order, so whatever
+        # recovery asks waits behind a fetch that waits for records: 1.5 s each time at Faust's value.
+        consumer._fetch_max_wait_ms = BROKER_WAIT_MS
+        return consumer
 
     async def on_start(self) -> None:
         await super().on_start()

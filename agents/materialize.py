@@ -31,7 +31,7 @@ CHECK_SECONDS: Final = 1.0
 FETCH_SECONDS: Final = 0.2
 FETCH_RECORDS: Final = 500
 #: Records decoded before the event loop gets its turn: resolution runs on the same one.
-DECODE_RECORDS: Final = 25
+DECODE_RECORDS: Final = 8
 KAFKA_TIMEOUT_SECONDS: Final = 10.0
 BACKOFF_SECONDS: Final = (0.1, 5.0)
 #: A new leader may not know its newest records for a moment; a topic that was made anew never will.

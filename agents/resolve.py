@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 
 from agents.dead_letters import Row, dead_letter_row
+from agents.deletions import deletion_headers
 from agents.ending import EX_SOFTWARE, end_process
 from agents.entity_table import EntityTable
 from agents.handover import HandOver
@@ -15,6 +17,11 @@ from agents.metrics import Metrics
 from agents.names import TopicNames
 from agents.outbox import OffsetRange, Outbox, Parcel
 from streams.effects import BatchEffects, InputRecord
+
+log = logging.getLogger(__name__)
+
+#: Kafka's number for "the broker stamped this record when it appended it".
+LOG_APPEND_TIME = 1
 
 Acknowledge = Callable[[], Awaitable[None]]
 
@@ -28,9 +35,7 @@ class StoredStates(Protocol):
 class Kernel(Protocol):
     """What decides (streams/batch.py): pure, and the same for the same records and states."""
 
-    def resolve_batch(
-        self, partition: int, records: Sequence[InputRecord], states: StoredStates
-    ) -> BatchEffects: ...
+    def resolve_batch(self, partition: int, records: Sequence[InputRecord], states: StoredStates) -> BatchEffects: ...
 
     def reemit(self, partition: int, key: bytes, stored: bytes) -> BatchEffects: ...
 
@@ -48,9 +53,7 @@ class Work:
     metrics: Metrics
     names: TopicNames
 
-    def perform(
-        self, partition: int, records: Sequence[Any], effects: BatchEffects, acknowledge: Acknowledge
-    ) -> None:
+    def perform(self, partition: int, records: Sequence[Any], effects: BatchEffects, acknowledge: Acknowledge) -> None:
         """Store the states, start the sends and the hand-over, and return; acknowledge when Kafka has it all.
 
         The caller has taken a place with `outbox.room(partition)` before it asked the kernel.
@@ -69,7 +72,7 @@ class Work:
             },
             second={
                 names.changelog: [Row(key, state) for key, state in effects.states],
-                names.records: [Row(key, body) for key, body in effects.records],
+                names.records: _record_rows(partition, effects),
             },
         )
 
@@ -95,6 +98,15 @@ class Work:
         metrics.batches.inc()
 
 
+def _record_rows(partition: int, effects: BatchEffects) -> list[Row]:
+    """The golden records; a null has its position in a header, since it has no other place for it."""
+    offsets = {row.key: row.offset for row in effects.view if row.doc is None}
+    return [
+        Row(key, None, deletion_headers(partition, offsets[key])) if body is None else Row(key, body)
+        for key, body in effects.records
+    ]
+
+
 def resolver_agent(work: Work) -> Callable[[Any], Awaitable[None]]:
     """The agent's body, to be registered on `changes` by name."""
 
@@ -108,8 +120,14 @@ def resolver_agent(work: Work) -> Callable[[Any], Awaitable[None]]:
         except Exception as error:
             end_process(EX_SOFTWARE, f"resolving failed, nothing of the batch is acknowledged: {error!r}")
 
+    warned: set[str] = set()
+
     async def resolve_one(batches: Any, event: Any) -> None:
         partition, records = event.message.partition, event.value
+        if records[-1].timestamp_type != LOG_APPEND_TIME and not warned:
+            # The records tell, not the topic's settings: the embedded broker reports what it was given.
+            warned.add(work.names.changes)
+            log.warning("This broker keeps the producers' own times: the clock guard trusts them")
         await work.outbox.room(partition)
         effects = work.kernel.resolve_batch(partition, records, work.table.partition(partition))
 

@@ -62,12 +62,12 @@ class Settings(BaseSettings):
         return self.send_seconds if self.send_seconds is not None else self.rebalance_seconds / 4
 
 
-def load_settings(environment: Mapping[str, str] | None = None, **flags: object) -> Settings:
+def load_settings(**flags: object) -> Settings:
     """Settings from the environment, with flags over it. Raises SettingsError for a name nobody reads.
 
     flags whose value is None are not given. pydantic's ValidationError says which value is wrong.
     """
-    refuse_unknown_names(os.environ if environment is None else environment)
+    refuse_unknown_names(os.environ)
     given = {name: value for name, value in flags.items() if value is not None}
     return Settings(**given)  # type: ignore[arg-type]
 

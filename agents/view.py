@@ -72,9 +72,7 @@ class RedisView:
         """Whether the newest call was answered."""
         return self._redis.healthy
 
-    async def write(
-        self, partition: int, rows: Sequence[ViewRow], record_offsets: Sequence[int] | None
-    ) -> int:
+    async def write(self, partition: int, rows: Sequence[ViewRow], record_offsets: Sequence[int] | None) -> int:
         """Write rows of one partition. Never raises because of Redis.
 
         record_offsets: the offset of each row in `records`, None when Kafka has not told them yet.
@@ -135,9 +133,7 @@ class RedisView:
         for prefix in (VIEW_PREFIX, GUARD_PREFIX):
             cursor = b"0"
             while True:
-                cursor, keys = await self._redis.call(
-                    "SCAN", cursor, "MATCH", prefix + b"*", "COUNT", SCAN_COUNT
-                )
+                cursor, keys = await self._redis.call("SCAN", cursor, "MATCH", prefix + b"*", "COUNT", SCAN_COUNT)
                 if keys:
                     count += await self._redis.call("UNLINK", *keys)
                     dropped(count)

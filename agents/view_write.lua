@@ -43,12 +43,12 @@ for row = 1, rows do
   end
   if newer then
     if doc == '' then
-      -- nothing
+      call('SET', 'syncline:guard:' .. entity, version)
       call('UNLINK', view)
     else
       if expires then
         version = version .. 't'
-        -- nothing
+        call('SET', 'syncline:guard:' .. entity, version)
       end
       call('HSET', view, 'doc', doc, 'clock', ARGV[at + 2], 'contested', ARGV[at + 3],
         'position', '{"offset":' .. offset .. position_end, 'v', version)

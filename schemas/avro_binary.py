@@ -24,59 +24,50 @@ LONG: Final = 4
 DOUBLE: Final = 6
 STRING: Final = 8
 JSON: Final = 10
+LONG_BRANCH: Final = b"\x04"
+DOUBLE_BRANCH: Final = b"\x06"
+STRING_BRANCH: Final = b"\x08"
+JSON_BRANCH: Final = b"\x0a"
 
 
-def write_long(out: bytearray, number: int) -> None:
-    """Append a signed 64-bit integer."""
+def encode_long(number: int) -> bytes:
+    """Return the bytes of a signed 64-bit integer."""
+    if -64 <= number < 64:
+        return _ONE_BYTE[number + 64]
     rest = number << 1 if number >= 0 else (-number << 1) - 1
+    out = bytearray()
     while rest > 127:
         out.append(rest & 127 | 128)
         rest >>= 7
     out.append(rest)
-
-
-def write_string(out: bytearray, text: str) -> None:
-    """Append a string. UnicodeEncodeError: a lone surrogate."""
-    raw = text.encode()
-    write_long(out, len(raw))
-    out += raw
-
-
-def encode_string(text: str) -> bytes:
-    """Return the bytes of a string, for what is written often. UnicodeEncodeError: a lone surrogate."""
-    out = bytearray()
-    write_string(out, text)
     return bytes(out)
 
 
-def write_value(out: bytearray, text: str) -> None:
-    """Append the Value union of a canonical JSON text."""
-    first = text[0]
-    if first == '"':
-        out.append(STRING)
-        write_string(out, orjson.loads(text) if "\\" in text else text[1:-1])
-    elif first == "{" or first == "[":
-        out.append(JSON)
-        write_string(out, text)
-    elif first == "n":
-        out += NULL
-    elif first == "t":
-        out += TRUE
-    elif first == "f":
-        out += FALSE
-    elif "." in text or "e" in text:
-        out.append(DOUBLE)
-        out += _DOUBLE.pack(float(text))
-    else:
-        out.append(LONG)
-        write_long(out, int(text))
+_ONE_BYTE: Final = [bytes([number << 1 if number >= 0 else (-number << 1) - 1]) for number in range(-64, 64)]
+
+
+def encode_string(text: str) -> bytes:
+    """Return the bytes of a string. UnicodeEncodeError: a lone surrogate."""
+    raw = text.encode()
+    return encode_long(len(raw)) + raw
 
 
 def encode_value(text: str) -> bytes:
     """Return the bytes of the Value union of a canonical JSON text."""
-    out = bytearray()
-    write_value(out, text)
-    return bytes(out)
+    first = text[0]
+    if first == '"':
+        return STRING_BRANCH + encode_string(orjson.loads(text) if "\\" in text else text[1:-1])
+    if first == "{" or first == "[":
+        return JSON_BRANCH + encode_string(text)
+    if first == "n":
+        return NULL
+    if first == "t":
+        return TRUE
+    if first == "f":
+        return FALSE
+    if "." in text or "e" in text:
+        return DOUBLE_BRANCH + _DOUBLE.pack(float(text))
+    return LONG_BRANCH + encode_long(int(text))
 
 
 def read_long(data: bytes, pos: int) -> tuple[int, int]:

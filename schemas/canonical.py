@@ -56,6 +56,9 @@ _SURROGATE: Final = "a string has a lone surrogate; only text that UTF-8 can car
 
 def canonical_string(text: str) -> str:
     """Return the canonical JSON text of a string. ValueError: a lone surrogate."""
+    # What is printable has neither control characters nor surrogates: only these two are escaped.
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
     try:
         return orjson.dumps(text).decode()
     except TypeError as error:
@@ -122,9 +125,7 @@ def _plain(value: object, depth: int) -> bool:
             if not _plain_item(item, depth):
                 plain = False
         return plain
-    raise ValueError(
-        f"a value is a {type(value).__name__}; it must be null, bool, int, float, str, list or dict"
-    )
+    raise ValueError(f"a value is a {type(value).__name__}; it must be null, bool, int, float, str, list or dict")
 
 
 def _plain_item(item: object, depth: int) -> bool:

@@ -135,9 +135,7 @@ def decode_state(data: bytes) -> EntityState:
 
 def _check_size(data: bytes, limits: Limits) -> None:
     if len(data) > limits.change_bytes:
-        raise Refusal(
-            "too_large", f"a change has {len(data)} bytes; at most {limits.change_bytes} are allowed"
-        )
+        raise Refusal("too_large", f"a change has {len(data)} bytes; at most {limits.change_bytes} are allowed")
 
 
 def _write(released: Released, datum: dict[str, Any]) -> bytes:
@@ -169,9 +167,7 @@ def _writer(data: bytes, record: str) -> Released:
         first = f"byte 0x{data[0]:02x}" if data else "nothing"
         raise Refusal("not_avro", f"a record starts with {first}; it must be 0x00 and a 4-byte schema id")
     if len(data) < _FRAME_BYTES:
-        raise Refusal(
-            "truncated", f"a record has {len(data)} bytes; the schema id alone ends at {_FRAME_BYTES}"
-        )
+        raise Refusal("truncated", f"a record has {len(data)} bytes; the schema id alone ends at {_FRAME_BYTES}")
     schema_id = int.from_bytes(data[1:_FRAME_BYTES], "big")
     writer = TABLE.get(schema_id)
     if writer is None or writer.record != record:

@@ -1,4 +1,4 @@
-"""The quick way between bytes and what the engine holds, bound to the newest Change and GoldenRecord.
+"""The quick way from bytes to what the engine holds, bound to the newest Change.
 
 The decoder goes straight from the bytes to canonical JSON texts, without the Python values and dicts in
 between. It judges nothing: whatever it cannot read goes to `codec.decode_change`, whose word on what is
@@ -16,9 +16,6 @@ from schemas.avro_binary import (
     read_long,
     read_string,
     read_value,
-    write_long,
-    write_string,
-    write_value,
 )
 from schemas.refusal import DEFAULT_LIMITS, Limits
 from schemas.released import newest
@@ -27,7 +24,6 @@ from schemas.strict_json import canonical_json
 from schemas.wire import WireChange
 
 _CHANGE_FRAME: Final[bytes] = newest("Change").frame
-_GOLDEN_RECORD_FRAME: Final[bytes] = newest("GoldenRecord").frame
 _FRAME_BYTES: Final = 5
 # The fewest bytes of a map entry: one for the length of an empty key, one for a number or a null.
 _ENTRY_BYTES: Final = 2
@@ -129,72 +125,3 @@ def _read_values(data: bytes, pos: int, depth: int) -> tuple[dict[str, str], int
     if len(values) != total:
         raise ValueError("a map names a key twice")
     return values, pos + 1
-
-
-def encode_provenance(source: str, version: int, occurred_at: int, event_id: str) -> bytes:
-    """Return the body of one Provenance, for encode_golden_record. occurred_at in ms since the epoch."""
-    out = bytearray()
-    write_string(out, source)
-    write_long(out, version)
-    write_long(out, occurred_at)
-    write_string(out, event_id)
-    return bytes(out)
-
-
-def encode_golden_record(
-    entity_type: str,
-    entity_id: str,
-    fields: list[tuple[str, str]],
-    provenance: list[tuple[str, list[bytes]]],
-    clock: dict[str, int],
-    contested: list[str],
-    pending: list[str],
-    policy_version: str,
-    topic: str,
-    partition: int,
-    offset: int,
-) -> bytes:
-    """Encode a golden record with its framing, in the order in which things are given.
-
-    fields: name and canonical JSON text. provenance: name and the bodies that encode_provenance made.
-    """
-    out = bytearray(_GOLDEN_RECORD_FRAME)
-    write_string(out, entity_type)
-    write_string(out, entity_id)
-    if fields:
-        write_long(out, len(fields))
-        for name, text in fields:
-            write_string(out, name)
-            write_value(out, text)
-    out.append(0)
-    if provenance:
-        write_long(out, len(provenance))
-        for name, bodies in provenance:
-            write_string(out, name)
-            if bodies:
-                write_long(out, len(bodies))
-                for body in bodies:
-                    out += body
-            out.append(0)
-    out.append(0)
-    if clock:
-        write_long(out, len(clock))
-        for source, version in clock.items():
-            write_string(out, source)
-            write_long(out, version)
-    out.append(0)
-    _write_names(out, contested)
-    _write_names(out, pending)
-    write_string(out, policy_version)
-    write_string(out, topic)
-    write_long(out, partition)
-    write_long(out, offset)
-    return bytes(out)
-
-
-def _write_names(out: bytearray, names: list[str]) -> None:
-    if names:
-        write_long(out, len(names))
-        for name in names:
-            write_string(out, name)
-    out.append(0)

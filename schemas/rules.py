@@ -34,15 +34,9 @@ def _refusal(reason: str, message: str) -> Refusal:
 
 def _check_head(change: WireChange) -> None:
     if _ENTITY_TYPE.fullmatch(change.entity_type) is None:
-        raise _refusal(
-            "bad_entity_type", f"entity_type is {change.entity_type[:64]!r}; it must match [a-z][a-z0-9_]*"
-        )
+        raise _refusal("bad_entity_type", f"entity_type is {change.entity_type[:64]!r}; it must match [a-z][a-z0-9_]*")
     size = len(change.entity_id)
-    if (
-        size == 0
-        or size > ENTITY_ID_BYTES
-        or (size > 64 and len(change.entity_id.encode()) > ENTITY_ID_BYTES)
-    ):
+    if size == 0 or size > ENTITY_ID_BYTES or (size > 64 and len(change.entity_id.encode()) > ENTITY_ID_BYTES):
         raise _refusal(
             "bad_entity_id",
             f"entity_id has {size} characters; it must have 1 to {ENTITY_ID_BYTES} bytes of UTF-8",
@@ -52,9 +46,7 @@ def _check_head(change: WireChange) -> None:
     if not change.source:
         raise _refusal("bad_source", "source is empty; it must name the system that wrote")
     if change.version <= 0:
-        raise _refusal(
-            "bad_version", f"version is {change.version}; it must be above 0 and rise per source and entity"
-        )
+        raise _refusal("bad_version", f"version is {change.version}; it must be above 0 and rise per source and entity")
     if change.op not in OPS:
         raise _refusal("bad_op", f"op is {change.op[:64]!r}; it must be one of {', '.join(OPS)}")
 
@@ -69,9 +61,7 @@ def _check_seen(seen: dict[str, int], limit: int) -> None:
 
 def _check_values(place: str, values: dict[str, str], limits: Limits) -> None:
     if len(values) > limits.fields:
-        raise _refusal(
-            "too_many_fields", f"{place} has {len(values)} entries; at most {limits.fields} are allowed"
-        )
+        raise _refusal("too_many_fields", f"{place} has {len(values)} entries; at most {limits.fields} are allowed")
     if "" in values or "*" in values:
         raise _refusal("bad_field_name", f"{place} names a field '' or '*'; a field's name is neither")
     # One character is at most four bytes: only what is long enough need be encoded to be measured.

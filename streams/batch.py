@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from schemas.canonical import canonical
-from schemas.fast import decode_change, encode_golden_record
+from schemas.fast import decode_change
 from schemas.refusal import DEFAULT_LIMITS, Limits, Refusal
 from schemas.wire import WireChange
 from streams.admission import admit, entity_key
 from streams.conflicts import Before, Conflict, find, remember
 from streams.effects import BatchEffects, DeadLetter, InputRecord, ViewRow
-from streams.encoding import encode_conflict
+from streams.encoding import encode_conflict, encode_record
 from streams.entity import Absorbed, Entity, absorb
-from streams.entity_codec import decode_entity, encode_entity, provenance
+from streams.entity_codec import decode_entity, encode_entity
 from streams.golden import document, golden
 from streams.merge import Judgement, Verdict, judge, rejudge
 from streams.policy import EntityPolicy, Policy
@@ -73,9 +73,7 @@ class BatchResolver:
         self._young.pop(partition, None)
         self._old.pop(partition, None)
 
-    def resolve_batch(
-        self, partition: int, records: Sequence[InputRecord], states: StoredStates
-    ) -> BatchEffects:
+    def resolve_batch(self, partition: int, records: Sequence[InputRecord], states: StoredStates) -> BatchEffects:
         """All effects of a batch. Refuses single records into `dead_letters`; raises nothing for bad input."""
         effects = BatchEffects()
         groups: dict[bytes, list[Arrival]] = {}
@@ -172,18 +170,8 @@ class BatchResolver:
             effects.records.append((key, None))
             effects.view.append(ViewRow(key, None, clock, contested, entity.offset))
             return
-        body = encode_golden_record(
-            entity_type,
-            entity_id,
-            [(name, value) for name, value, _ in record.fields],
-            [(name, [provenance(write.dot) for write in made_by]) for name, _, made_by in record.fields],
-            record.clock,
-            record.contested,
-            record.pending,
-            self.policy.version,
-            self.changes_topic,
-            partition,
-            entity.offset,
+        body = encode_record(
+            record, entity_type, entity_id, self.policy.version, self.changes_topic, partition, entity.offset
         )
         effects.records.append((key, body))
         effects.view.append(ViewRow(key, document(record), clock, contested, entity.offset))
@@ -241,9 +229,7 @@ def _newest_version(entity: Entity, change: WireChange) -> int:
     return newest
 
 
-def _count(
-    held: Held, change: WireChange, known: int, before: Before, absorbed: Absorbed, counts: list[str]
-) -> None:
+def _count(held: Held, change: WireChange, known: int, before: Before, absorbed: Absorbed, counts: list[str]) -> None:
     """What is counted and is no conflict (SPEC section 4)."""
     if absorbed.reused or (change.version == known and absorbed.changed):
         counts.append("dot_reused")

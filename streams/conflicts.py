@@ -46,9 +46,7 @@ class Before(NamedTuple):
 def remember(judgement: Judgement, change: WireChange) -> Before:
     """Keeps what `find` will compare with: all fields for a delete, else those that the change names."""
     names: Iterable[str] = judgement.fields if change.op == "delete" else change.fields
-    return Before(
-        judgement.existence, {name: judgement.fields[name] for name in names if name in judgement.fields}
-    )
+    return Before(judgement.existence, {name: judgement.fields[name] for name in names if name in judgement.fields})
 
 
 def find(
@@ -67,10 +65,9 @@ def find(
             found.append(_about_existence(existence, change, policy))
     elif _brought_back(before.existence, existence, entity, change):
         found.append(_bring_back(before.existence, existence, change, policy))
-    for name in sorted(judgement.fields if change.op == "delete" else absorbed.written):
+    names = list(judgement.fields) if change.op == "delete" else absorbed.written
+    for name in sorted([name for name in names if judgement.fields[name].contested]):
         verdict = judgement.fields[name]
-        if not verdict.contested:
-            continue
         earlier = before.fields.get(name)
         if earlier is None or _signature(earlier.live) != _signature(verdict.live):
             found.append(_about_field(name, verdict, change, policy))
@@ -167,7 +164,9 @@ def _brought_back(before: Existence, after: Existence, entity: Entity, change: W
     if change.op in ("delete", "snapshot") or before.exists or not after.exists:
         return False
     buried = [write for write in before.live if write.value == TOMBSTONE]
-    return bool(buried) and not any(informed_revival(touch, tombstone) for touch in entity.touches for tombstone in buried)
+    return bool(buried) and not any(
+        informed_revival(touch, tombstone) for touch in entity.touches for tombstone in buried
+    )
 
 
 def _bring_back(before: Existence, after: Existence, change: WireChange, policy: EntityPolicy) -> Conflict:

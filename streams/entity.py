@@ -42,14 +42,12 @@ class Dot:
     """What all writes of one change share.
 
     seen: the change's own causal context, None when it is not known. time: occurred_at as it is compared, which
-    puts every snapshot before everything else. provenance: a place for the encoded form that records carry.
+    puts every snapshot before everything else. by_steward: a person wrote it. encoded: a place for the bytes that states and records carry.
     """
 
-    __slots__ = ("event_id", "occurred_at", "op", "provenance", "seen", "source", "time", "version")
+    __slots__ = ("by_steward", "encoded", "event_id", "occurred_at", "op", "seen", "source", "time", "version")
 
-    def __init__(
-        self, source: str, version: int, occurred_at: int, op: str, event_id: str, seen: Clock | None
-    ) -> None:
+    def __init__(self, source: str, version: int, occurred_at: int, op: str, event_id: str, seen: Clock | None) -> None:
         self.source: Final = source
         self.version: Final = version
         self.occurred_at: Final = occurred_at
@@ -57,11 +55,8 @@ class Dot:
         self.event_id: Final = event_id
         self.seen: Final = seen
         self.time: Final = occurred_at - SNAPSHOT_SHIFT if op == "snapshot" else occurred_at
-        self.provenance: bytes | None = None
-
-    @property
-    def by_steward(self) -> bool:
-        return self.source.startswith(STEWARD_PREFIX)
+        self.by_steward: Final = source.startswith(STEWARD_PREFIX)
+        self.encoded: bytes | None = None
 
 
 class Write:
@@ -69,10 +64,10 @@ class Write:
 
     value: canonical JSON text. before: one of the BEFORE_ constants. seen: the greatest `seen` of all this
     source's writes of the field. replaced: the newest values that they replaced, as long as none had a `seen`.
-    Never changed once made; a newer write takes its place.
+    encoded: a place for the value's bytes. Never changed once made; a newer write takes its place.
     """
 
-    __slots__ = ("_hash", "before", "dot", "replaced", "seen", "value")
+    __slots__ = ("_hash", "before", "dot", "encoded", "replaced", "seen", "value")
 
     def __init__(self, dot: Dot, value: str, before: int, seen: Clock | None, replaced: Replaced | None) -> None:
         self.dot: Final = dot
@@ -80,6 +75,7 @@ class Write:
         self.before: Final = before
         self.seen: Final = seen
         self.replaced: Final = replaced
+        self.encoded: bytes | None = None
         self._hash = -1
 
     @property
@@ -89,6 +85,7 @@ class Write:
 
     @property
     def value_hash(self) -> int:
+        """The hash of the value, made when first asked for."""
         if self._hash < 0:
             self._hash = hash_value(self.value)
         return self._hash

@@ -8,23 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from schemas.avro_binary import (
-    read_block,
-    read_long,
-    read_string,
-    read_value,
-    write_long,
-    write_string,
-    write_value,
-)
-from schemas.fast import encode_provenance
+from schemas.avro_binary import encode_long, read_block, read_long, read_string, read_value
 from streams.causality import Clock
+from streams.encoding import END, OP_INDEX, OPS, dot_bytes, encode_clock, encode_name, value_bytes
 from streams.entity import TOMBSTONE, TOUCH, Dot, Entity, Replaced, Write
 
 SCHEMA_ID: Final = 5
 _HEADER: Final = b"\x00" + SCHEMA_ID.to_bytes(4, "big")
-_OPS: Final = ("create", "update", "delete", "snapshot")
-OP_INDEX: Final = {op: index for index, op in enumerate(_OPS)}
+UNKNOWN: Final = encode_long(-1)
 
 
 class StateCorrupt(ValueError):
@@ -42,24 +33,25 @@ def position_of(data: bytes) -> int:
 def encode_entity(entity: Entity, partition: int) -> bytes:
     """Bytes of a state, framed with its schema id."""
     tables = _Tables()
-    body = bytearray()
-    _write_stamps(body, entity.touches, tables)
-    _write_stamps(body, entity.tombstones, tables)
+    body: list[bytes] = []
+    _add_stamps(body, entity.touches, tables)
+    _add_stamps(body, entity.tombstones, tables)
     if entity.fields:
-        write_long(body, len(entity.fields))
+        body.append(encode_long(len(entity.fields)))
         for name, writes in entity.fields.items():
-            write_string(body, name)
-            write_long(body, len(writes))
+            body.append(encode_name(name))
+            body.append(encode_long(len(writes)))
             for write in writes:
-                _write_write(body, write, tables)
-            body.append(0)
-    body.append(0)
-    out = bytearray(_HEADER)
-    write_long(out, partition)
-    write_long(out, entity.offset)
-    tables.write(out)
-    out += body
-    return bytes(out)
+                body.append(tables.dot(write.dot))
+                body.append(tables.clock(write.seen))
+                body.append(value_bytes(write))
+                body.append(encode_long(write.before))
+                body.append(_replaced(write.replaced) if write.replaced else END)
+            body.append(END)
+    body.append(END)
+    head = [_HEADER, encode_long(partition), encode_long(entity.offset)]
+    tables.add_to(head)
+    return b"".join(head + body)
 
 
 def decode_entity(data: bytes) -> Entity:
@@ -88,76 +80,61 @@ class _Tables:
 
     def __init__(self) -> None:
         self.dots: list[Dot] = []
-        self.known_dots: dict[int, int] = {}
+        self.known_dots: dict[int, bytes] = {}
         self.clocks: list[Clock] = []
-        self.known_clocks: dict[int, int] = {}
+        self.known_clocks: dict[int, bytes] = {}
 
-    def dot(self, dot: Dot) -> int:
+    def dot(self, dot: Dot) -> bytes:
         index = self.known_dots.get(id(dot))
         if index is None:
-            index = self.known_dots[id(dot)] = len(self.dots)
+            index = self.known_dots[id(dot)] = encode_long(len(self.dots))
             self.dots.append(dot)
         return index
 
-    def clock(self, clock: Clock | None) -> int:
+    def clock(self, clock: Clock | None) -> bytes:
         if clock is None:
-            return -1
+            return UNKNOWN
         index = self.known_clocks.get(id(clock))
         if index is None:
-            index = self.known_clocks[id(clock)] = len(self.clocks)
+            index = self.known_clocks[id(clock)] = encode_long(len(self.clocks))
             self.clocks.append(clock)
         return index
 
-    def write(self, out: bytearray) -> None:
-        dots = bytearray()
-        write_long(dots, len(self.dots))
+    def add_to(self, out: list[bytes]) -> None:
+        """Adds the clocks and then the dots, whose own clocks are met only here."""
+        dots: list[bytes] = []
         for dot in self.dots:
-            dots += provenance(dot)
-            dots.append(OP_INDEX[dot.op] << 1)
-            write_long(dots, self.clock(dot.seen))
-        dots.append(0)
+            dots.append(dot_bytes(dot))
+            dots.append(encode_long(OP_INDEX[dot.op]))
+            dots.append(self.clock(dot.seen))
         if self.clocks:
-            write_long(out, len(self.clocks))
+            out.append(encode_long(len(self.clocks)))
             for clock in self.clocks:
-                if clock:
-                    write_long(out, len(clock))
-                    for source, version in clock.items():
-                        write_string(out, source)
-                        write_long(out, version)
-                out.append(0)
-        out.append(0)
-        out += dots if self.dots else b"\x00"
+                out.append(encode_clock(clock))
+        out.append(END)
+        if dots:
+            out.append(encode_long(len(self.dots)))
+            out += dots
+        out.append(END)
 
 
-def provenance(dot: Dot) -> bytes:
-    """The encoded provenance of a dot, made once: every field that it wins carries the same bytes."""
-    encoded = dot.provenance
-    if encoded is None:
-        encoded = dot.provenance = encode_provenance(dot.source, dot.version, dot.occurred_at, dot.event_id)
-    return encoded
-
-
-def _write_stamps(out: bytearray, writes: list[Write], tables: _Tables) -> None:
+def _add_stamps(out: list[bytes], writes: list[Write], tables: _Tables) -> None:
     if writes:
-        write_long(out, len(writes))
+        out.append(encode_long(len(writes)))
         for write in writes:
-            write_long(out, tables.dot(write.dot))
-            write_long(out, tables.clock(write.seen))
-    out.append(0)
+            out.append(tables.dot(write.dot))
+            out.append(tables.clock(write.seen))
+    out.append(END)
 
 
-def _write_write(out: bytearray, write: Write, tables: _Tables) -> None:
-    write_long(out, tables.dot(write.dot))
-    write_value(out, write.value)
-    write_long(out, tables.clock(write.seen))
-    write_long(out, write.before)
-    if write.replaced:
-        write_long(out, len(write.replaced))
-        for value, (version, occurred_at) in write.replaced.items():
-            out += value.to_bytes(8, "big")
-            write_long(out, version)
-            write_long(out, occurred_at)
-    out.append(0)
+def _replaced(replaced: Replaced) -> bytes:
+    parts = [encode_long(len(replaced))]
+    for value, (version, occurred_at) in replaced.items():
+        parts.append(value.to_bytes(8, "big"))
+        parts.append(encode_long(version))
+        parts.append(encode_long(occurred_at))
+    parts.append(END)
+    return b"".join(parts)
 
 
 def _read_clocks(data: bytes, pos: int) -> tuple[list[Clock], int]:
@@ -188,7 +165,7 @@ def _read_dots(data: bytes, pos: int, clocks: list[Clock]) -> tuple[list[Dot], i
             event_id, pos = read_string(data, pos)
             op, pos = read_long(data, pos)
             seen, pos = read_long(data, pos)
-            dots.append(Dot(source, version, occurred_at, _OPS[op], event_id, _clock(clocks, seen)))
+            dots.append(Dot(source, version, occurred_at, OPS[op], event_id, _clock(clocks, seen)))
         count, pos, _ = read_block(data, pos, 6)
     return dots, pos
 
@@ -197,9 +174,7 @@ def _clock(clocks: list[Clock], index: int) -> Clock | None:
     return None if index < 0 else clocks[index]
 
 
-def _read_stamps(
-    data: bytes, pos: int, writes: list[Write], value: str, dots: list[Dot], clocks: list[Clock]
-) -> int:
+def _read_stamps(data: bytes, pos: int, writes: list[Write], value: str, dots: list[Dot], clocks: list[Clock]) -> int:
     count, pos, _ = read_block(data, pos, 2)
     while count:
         for _ in range(count):
@@ -230,8 +205,8 @@ def _read_fields(data: bytes, pos: int, entity: Entity, dots: list[Dot], clocks:
 
 def _read_write(data: bytes, pos: int, dots: list[Dot], clocks: list[Clock]) -> tuple[Write, int]:
     dot, pos = read_long(data, pos)
-    value, pos = read_value(data, pos)
     seen, pos = read_long(data, pos)
+    value, pos = read_value(data, pos)
     before, pos = read_long(data, pos)
     replaced: Replaced = {}
     count, pos, _ = read_block(data, pos, 10)

@@ -46,5 +46,3 @@ def golden(entity: Entity, judgement: Judgement, policy: EntityPolicy) -> Golden
 def document(record: Golden) -> str:
     """The golden fields as one canonical JSON object."""
     return "{" + ",".join([f"{canonical_string(name)}:{value}" for name, value, _ in record.fields]) + "}"
-
-

@@ -100,11 +100,8 @@ def judge_existence(entity: Entity, policy: EntityPolicy) -> Existence:
     touches, tombstones = entity.touches, entity.tombstones
     if not tombstones:
         return Existence(touches, bool(touches), None)
-    window, by_time = policy.window_ms, policy.tombstone_by_time
-    live_touches = [t for t in touches if not any(buries(d, t, window, by_time) for d in tombstones)]
-    live_tombstones = [
-        d for d in tombstones if not any(revives(t, d, window, policy.touch_by_time) for t in touches)
-    ]
+    live_touches = [touch for touch in touches if not _buried(touch, tombstones, policy)]
+    live_tombstones = [tombstone for tombstone in tombstones if not _revived(tombstone, touches, policy)]
     on_delete = policy.on_delete
     if not live_touches and not live_tombstones:
         # A cycle: everything has been overruled by something. Only the clocks are left.
@@ -116,6 +113,20 @@ def judge_existence(entity: Entity, policy: EntityPolicy) -> Existence:
     winners = live_touches if exists else live_tombstones
     pick = source_priority.pick if on_delete == "source_priority" else last_update_wins.pick
     return Existence(live, exists, pick(winners, policy.ranks))
+
+
+def _buried(write: Write, tombstones: list[Write], policy: EntityPolicy) -> bool:
+    for tombstone in tombstones:
+        if buries(tombstone, write, policy.window_ms, policy.tombstone_by_time):
+            return True
+    return False
+
+
+def _revived(tombstone: Write, touches: list[Write], policy: EntityPolicy) -> bool:
+    for touch in touches:
+        if revives(touch, tombstone, policy.window_ms, policy.touch_by_time):
+            return True
+    return False
 
 
 def _survives(live: list[Write], on_delete: str, policy: EntityPolicy) -> bool:
@@ -136,9 +147,7 @@ def _survives(live: list[Write], on_delete: str, policy: EntityPolicy) -> bool:
     return winner.value == TOUCH
 
 
-def _not_dropped(
-    writes: list[Write], tombstones: list[Write], time_counts: bool, policy: EntityPolicy
-) -> list[Write]:
+def _not_dropped(writes: list[Write], tombstones: list[Write], time_counts: bool, policy: EntityPolicy) -> list[Write]:
     """The rest: what neither a tombstone nor a person overruled, nor anything that was itself overruled so."""
     window = policy.window_ms
     stewards = [write for write in writes if write.dot.by_steward]
@@ -147,9 +156,7 @@ def _not_dropped(
     rest: list[Write] = []
     dropped: list[Write] = []
     for write in writes:
-        if any(buries(d, write, window, policy.tombstone_by_time) for d in tombstones) or any(
-            dominates(steward, write, window, time_counts) for steward in stewards if steward is not write
-        ):
+        if _buried(write, tombstones, policy) or _dominated(write, stewards, time_counts, window):
             dropped.append(write)
         else:
             rest.append(write)
@@ -164,26 +171,30 @@ def _not_dropped(
 
 def _undominated(rest: list[Write], time_counts: bool, window_ms: int) -> list[Write]:
     """The live writes; where each is dominated by another (a cycle), all of them."""
-    live = [
-        write
-        for write in rest
-        if not any(dominates(other, write, window_ms, time_counts) for other in rest if other is not write)
-    ]
+    live = [write for write in rest if not _dominated(write, rest, time_counts, window_ms)]
     return live or list(rest)
+
+
+def _dominated(write: Write, others: list[Write], time_counts: bool, window_ms: int) -> bool:
+    for other in others:
+        if other is not write and dominates(other, write, window_ms, time_counts):
+            return True
+    return False
 
 
 def _agree(live: list[Write]) -> bool:
     first = live[0].value
-    return all(write.value == first for write in live)
+    for write in live:
+        if write.value != first:
+            return False
+    return True
 
 
 def _judge_groups(judgement: Judgement, policy: EntityPolicy) -> None:
     """Lets one source win all contested fields of a group, so that parts of an address stay together."""
     for rule, members in policy.groups.values():
         contested = [
-            judgement.fields[name]
-            for name in members
-            if name in judgement.fields and judgement.fields[name].contested
+            judgement.fields[name] for name in members if name in judgement.fields and judgement.fields[name].contested
         ]
         if not contested:
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
@@ -37,27 +37,22 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class EntityPolicy:
-    """The rules of one entity type. groups: group -> (its rule, its fields)."""
+    """The rules of one entity type. groups: group -> (its rule, its fields).
+
+    tombstone_by_time, touch_by_time: whether time alone lets a tombstone dominate, and a touch a tombstone.
+    """
 
     default: Rule
-    fields: Mapping[str, Rule]
-    groups: Mapping[str, tuple[Rule, tuple[str, ...]]]
+    fields: dict[str, Rule]
+    groups: dict[str, tuple[Rule, tuple[str, ...]]]
     on_delete: str
+    tombstone_by_time: bool
+    touch_by_time: bool
     ranks: Ranks
     window_ms: int
 
     def rule(self, field_name: str) -> Rule:
         return self.fields.get(field_name, self.default)
-
-    @property
-    def tombstone_by_time(self) -> bool:
-        """Whether time alone lets a tombstone dominate."""
-        return self.on_delete != "source_priority"
-
-    @property
-    def touch_by_time(self) -> bool:
-        """Whether time alone lets a touch dominate a tombstone."""
-        return self.on_delete in ("update_wins", "last_update_wins")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +65,7 @@ class Policy:
 
     version: str
     default: EntityPolicy
-    entities: Mapping[str, EntityPolicy]
+    entities: dict[str, EntityPolicy]
     sources: frozenset[str] | None
     max_future_ms: int
     view_ttl_ms: int | None = None
@@ -196,11 +191,14 @@ def _entity(reader: _Reader, body: object) -> EntityPolicy:
                 raise reader.fail(f"field_groups.{name}", f"the field {member!r} {what}; it can have one rule only")
             fields[member] = rule
         groups[name] = (rule, members)
+    on_delete = reader.choice(entity.get("on_delete", ON_DELETE[0]), "on_delete", ON_DELETE)
     return EntityPolicy(
         default=Rule(resolver, Ranks(defaults["priority"])),
         fields=fields,
         groups=groups,
-        on_delete=reader.choice(entity.get("on_delete", ON_DELETE[0]), "on_delete", ON_DELETE),
+        on_delete=on_delete,
+        tombstone_by_time=on_delete != "source_priority",
+        touch_by_time=on_delete in ("update_wins", "last_update_wins"),
         ranks=Ranks(defaults["priority"]),
         window_ms=window_ms,
     )

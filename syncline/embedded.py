@@ -130,9 +130,7 @@ class ServerProcess:
         while time.monotonic() < deadline:
             if not self.running:
                 code = self._process.returncode if self._process else None
-                raise ServerStartError(
-                    f"{self.name} ended with code {code} at its start: {self._last_line()}"
-                )
+                raise ServerStartError(f"{self.name} ended with code {code} at its start: {self._last_line()}")
             with socket.socket() as probe:
                 probe.settimeout(1.0)
                 if probe.connect_ex((LOOPBACK, self.port)) == 0:
@@ -168,9 +166,7 @@ def start_broker(directory: Path) -> EmbeddedServer:
     """
     program = broker_program()
     process = _start_on_free_port(
-        lambda port: ServerProcess(
-            "embedded broker", broker_command(program, port), port, directory / "broker.log"
-        )
+        lambda port: ServerProcess("embedded broker", broker_command(program, port), port, directory / "broker.log")
     )
     return EmbeddedServer(process.address, process.address, process)
 

@@ -8,5 +8,6 @@ from streams.resolvers.decision import ABSENT, Decision, Ranks, not_null, picked
 
 
 def decide(live: list[Write], rest: list[Write], ranks: Ranks) -> Decision:
+    """The value of the strongest source that has one; absent if none has."""
     candidates = not_null(rest)
     return picked(source_priority.pick(candidates, ranks)) if candidates else ABSENT

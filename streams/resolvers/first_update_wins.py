@@ -7,4 +7,5 @@ from streams.resolvers.decision import Ranks
 
 
 def pick(live: list[Write], ranks: Ranks) -> Write:
+    """The live write that was there first."""
     return min(live, key=lambda write: (write.dot.time, ranks.of(write.dot.source), write.dot.source))

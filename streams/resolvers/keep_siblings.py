@@ -8,6 +8,7 @@ from streams.resolvers.decision import ABSENT, Decision, Ranks, not_null, picked
 
 
 def decide(live: list[Write], rest: list[Write], ranks: Ranks) -> Decision:
+    """All distinct live values, or the only one."""
     siblings = not_null(live)
     values = sorted({write.value for write in siblings})
     if not values:

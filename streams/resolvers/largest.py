@@ -9,6 +9,7 @@ from streams.resolvers.size import magnitude
 
 
 def pick(live: list[Write], ranks: Ranks) -> Write:
+    """A live write with the greatest value."""
     candidates = not_null(live) or live
     greatest = max(magnitude(write) for write in candidates)
     return last_update_wins.pick([write for write in candidates if magnitude(write) == greatest], ranks)

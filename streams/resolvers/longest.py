@@ -9,6 +9,7 @@ from streams.resolvers.size import text_of
 
 
 def pick(live: list[Write], ranks: Ranks) -> Write:
+    """A live write with the longest value."""
     candidates = not_null(live) or live
     most = max(len(text_of(write)) for write in candidates)
     return last_update_wins.pick([write for write in candidates if len(text_of(write)) == most], ranks)

@@ -7,4 +7,5 @@ from streams.resolvers.decision import Ranks
 
 
 def pick(live: list[Write], ranks: Ranks) -> Write:
+    """The live write of the strongest source."""
     return min(live, key=lambda write: (ranks.of(write.dot.source), -write.dot.time, write.dot.source))

@@ -16,6 +16,7 @@ LEAST_LONG, GREATEST_LONG = -(1 << 63), (1 << 63) - 1
 
 
 def decide(live: list[Write], rest: list[Write], ranks: Ranks) -> Decision:
+    """The exact sum, rounded once at the end if a float is among them; absent beyond a double."""
     totals = [write for write in rest if is_number(write.value)]
     if not totals:
         return ABSENT

@@ -8,6 +8,7 @@ from streams.resolvers.decision import ABSENT, Decision, Ranks, not_null
 
 
 def decide(live: list[Write], rest: list[Write], ranks: Ranks) -> Decision:
+    """The elements of all live values, each once."""
     members = not_null(live)
     if not members:
         return ABSENT

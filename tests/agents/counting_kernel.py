@@ -36,9 +36,7 @@ class CountingKernel:
     def forget(self, partition: int) -> None:
         self.forgotten.append(partition)
 
-    def resolve_batch(
-        self, partition: int, records: Sequence[InputRecord], states: StoredStates
-    ) -> BatchEffects:
+    def resolve_batch(self, partition: int, records: Sequence[InputRecord], states: StoredStates) -> BatchEffects:
         time.sleep(self.delay_seconds)
         effects = BatchEffects()
         touched: dict[bytes, tuple[int, set[int]]] = {}

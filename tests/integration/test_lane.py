@@ -99,6 +99,13 @@ class Lane:
                 pytest.fail(f"committed {found}, log ends {ends}")
             await asyncio.sleep(0.3)
 
+    async def some_committed(self) -> None:
+        """Wait until anything is committed."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not any((await self.committed()).values()):
+            assert time.monotonic() < deadline, "nothing was ever committed"
+            await asyncio.sleep(0.1)
+
     async def read(self, topic: str) -> list[ConsumerRecord]:
         """All records of a topic, in order of partition and offset."""
         ends = await self.ends(topic)
@@ -165,7 +172,7 @@ async def test_bad_records_go_to_dead_letters_as_they_came(lane: Lane) -> None:
         await lane.publish(10, start=10)
         await lane.all_committed(worker)
     letters = await lane.read("dead-letters")
-    assert [(letter.partition, letter.key, letter.value) for letter in letters] == [(1, b"e:1", large), (1, b"e:1", None)]
+    assert [(letter.key, letter.value) for letter in letters] == [(b"e:1", large), (b"e:1", None)]
     headers = dict(letters[0].headers)
     assert headers["trace"] == b"7"
     assert headers["__connect.errors.topic"] == topic.encode()
@@ -179,8 +186,7 @@ async def test_killed_worker_loses_nothing_and_recovers_its_table(lane: Lane) ->
     with lane.worker(KERNEL_DELAY_SECONDS="0.2") as worker:
         await until_log_says(worker, "Worker ready")
         await lane.publish(3000)
-        while not sum((await lane.committed()).values()):
-            await asyncio.sleep(0.1)
+        await lane.some_committed()
         worker.kill()
         assert await lane.committed() != await lane.ends("changes"), "killed too late to show anything"
     with lane.worker() as worker:

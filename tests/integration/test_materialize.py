@@ -74,13 +74,9 @@ class World:
                 self.offset += 1
                 body = self.record(key, value, self.offset, partition)
                 headers = deletion_headers(partition, self.offset) if value is None else None
-                sent.append(
-                    await producer.send(self.records, body, key.encode(), partition, headers=headers or [])
-                )
+                sent.append(await producer.send(self.records, body, key.encode(), partition, headers=headers or []))
                 doc = None if value is None else canonical({"n": value, "list": [1, 1.0, "x"]})
-                rows.append(
-                    ViewRow(key.encode(), doc, canonical({"crm": self.offset + 1}), '["n"]', self.offset)
-                )
+                rows.append(ViewRow(key.encode(), doc, canonical({"crm": self.offset + 1}), '["n"]', self.offset))
                 self.expected.pop(key, None)
                 if doc is not None:
                     self.expected[key] = doc
@@ -118,9 +114,7 @@ class World:
             return False
 
 
-async def until(
-    condition: Callable[[], object], message: Callable[[], str] = lambda: "it never happened"
-) -> None:
+async def until(condition: Callable[[], object], message: Callable[[], str] = lambda: "it never happened") -> None:
     """Wait until a condition, or what it awaits, is true."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -258,9 +252,7 @@ async def test_records_made_anew_start_the_view_over(world: World, monkeypatch: 
     """When `records` ends before what the view has seen, it is another log: the old view is dropped."""
     monkeypatch.setattr("agents.materialize.SHRUNK_SECONDS", 0.2)
     view = world.view()
-    await view.write(
-        0, [ViewRow(b"e:1", "{}", "{}", "[]", 900), ViewRow(b"e:old", "{}", "{}", "[]", 901)], None
-    )
+    await view.write(0, [ViewRow(b"e:1", "{}", "{}", "[]", 900), ViewRow(b"e:old", "{}", "{}", "[]", 901)], None)
     await view.advance(0, START, 900)
     await world.produce({"e:1": 1})
     async with world.materializer(view) as materializer:

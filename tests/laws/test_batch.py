@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.change import Change
-from schemas.codec import decode_conflict, decode_record, encode_change
+from schemas.codec import (
+    decode_conflict,
+    decode_record,
+    decode_state,
+    encode_change,
+    encode_conflict,
+    encode_record,
+    encode_state,
+)
 from schemas.refusal import DEFAULT_LIMITS, Limits
 from streams.batch import BatchResolver
 from streams.effects import BatchEffects
@@ -65,7 +73,7 @@ def test_cutting_a_log_into_batches_changes_nothing(history: list[Any], document
 
 @given(histories(), policies())
 def test_places_agree(history: list[Any], document: Any) -> None:
-    """What the view, the record and the stored state of an entity say is one and the same."""
+    """What the view, the record and the stored state of an entity say is one, and written as the plain codec writes."""
     policy = parse_policy(document)
     effects = BatchResolver(policy, TOPIC).resolve_batch(0, log_of(history), {})
     (key, state), (row,) = effects.states[0], effects.view
@@ -76,6 +84,8 @@ def test_places_agree(history: list[Any], document: Any) -> None:
         record = decode_record(body)
         assert export_line(KEY, row.doc or "", row.contested) == line_of_record(record)
         assert record.policy_version == policy.version
+        assert encode_record(record) == body
+    assert encode_state(decode_state(state)) == state
 
 
 @given(histories(), policies())
@@ -95,6 +105,7 @@ def test_conflict_records_are_read_by_the_plain_codec(history: list[Any]) -> Non
     for key, body in resolve(log_of(history)).conflicts:
         conflict = decode_conflict(body)
         assert (key, f"{conflict.entity_type}:{conflict.entity_id}") == (KEY.encode(), KEY)
+        assert encode_conflict(conflict) == body
         assert len(conflict.candidates) >= 2
         cause = history[conflict.position.offset]
         assert (conflict.caused_by.source, conflict.caused_by.version) == (cause["source"], cause["version"])

@@ -38,7 +38,12 @@ def test_the_example_of_the_contract_is_read() -> None:
     assert policy.sources == {"crm", "billing", "web"}
     assert (policy.max_future_ms, customer.window_ms, policy.view_ttl_ms) == (60_000, 1_000, None)
     assert customer.rule("tier").resolver.name == "source_priority"
-    assert [customer.rule("tier").ranks.of(source) for source in ("billing", "crm", "web", "steward:ana")] == [0, 1, 2, -1]
+    assert [customer.rule("tier").ranks.of(source) for source in ("billing", "crm", "web", "steward:ana")] == [
+        0,
+        1,
+        2,
+        -1,
+    ]
     assert (customer.rule("phone_kind").group, customer.rule("city").group) == ("phone", "postal")
     assert customer.rule("anything").resolver.name == "last_update_wins"
     assert policy.of("order").on_delete == "update_wins"

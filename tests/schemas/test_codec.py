@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from schemas import codec, fast
 from schemas.avro_binary import encode_value, read_block, read_value
-from schemas.canonical import INT_MAX, INT_MIN, canonical
+from schemas.canonical import canonical
 from schemas.change import Change
 from schemas.command import Command
 from schemas.conflict import Candidate, Conflict
@@ -18,7 +17,7 @@ from schemas.entity_state import EntityState, FieldWrites, KnownDot, Replaced, S
 from schemas.golden_record import GoldenRecord
 from schemas.record import Dot, Position, Provenance
 from schemas.refusal import Refusal
-from tests.schemas.examples import FIELDS, TEXT, VALUES, VERSIONS, changes, plain
+from tests.schemas.examples import VALUES, changes, plain
 
 POSITION = Position(topic="syncline.changes", partition=3, offset=2**40)
 PROVENANCE = Provenance(source="crm", version=7, occurred_at=-1, event_id="e-1")
@@ -216,50 +215,6 @@ def test_a_command_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(Refusal) as caught:
         codec.decode_command(data)
     assert caught.value.reason == "bad_command"
-
-
-@given(
-    fields=FIELDS,
-    sources=st.lists(st.tuples(TEXT, VERSIONS, st.integers(INT_MIN, INT_MAX), TEXT), max_size=3),
-    clock=st.dictionaries(TEXT, st.integers(0, INT_MAX), max_size=3),
-    names=st.lists(TEXT, max_size=3),
-    offset=st.integers(0, INT_MAX),
-)
-def test_the_quick_golden_record_is_the_same(
-    fields: dict[str, Any],
-    sources: list[tuple[str, int, int, str]],
-    clock: dict[str, int],
-    names: list[str],
-    offset: int,
-) -> None:
-    """The quick encoder writes, byte for byte, what the codec writes of the same golden record."""
-    names_of_provenance = ("source", "version", "occurred_at", "event_id")
-    position = Position(topic="t", partition=3, offset=offset)
-    provenance = [Provenance(**dict(zip(names_of_provenance, each, strict=True))) for each in sources]
-    record = golden(
-        fields=fields,
-        provenance=dict.fromkeys(fields, provenance),
-        clock=clock,
-        contested=names,
-        pending=names[:1],
-        position=position,
-    )
-    bodies = [fast.encode_provenance(*each) for each in sources]
-    data = fast.encode_golden_record(
-        "customer",
-        "42",
-        [(name, canonical(value)) for name, value in fields.items()],
-        [(name, bodies) for name in fields],
-        clock,
-        names,
-        names[:1],
-        "p1",
-        "t",
-        3,
-        offset,
-    )
-    assert data == codec.encode_record(record)
-    assert texts(codec.decode_record(data)) == texts(record)
 
 
 @given(VALUES)

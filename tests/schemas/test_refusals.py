@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from schemas import codec, fast
-from schemas.avro_binary import encode_string, write_long, write_string
+from schemas.avro_binary import encode_long, encode_string
 from schemas.change import Change
 from schemas.refusal import REASONS, Limits, Refusal
 from tests.schemas.examples import plain
@@ -38,11 +38,11 @@ def body(
     whole |= head or {}
     out = bytearray(FRAME)
     for name in ("event_id", "entity_type", "entity_id"):
-        write_string(out, whole[name])
-    write_long(out, whole["op"])
-    write_string(out, whole["source"])
-    write_long(out, whole["version"])
-    write_long(out, 0)
+        out += encode_string(whole[name])
+    out += encode_long(whole["op"])
+    out += encode_string(whole["source"])
+    out += encode_long(whole["version"])
+    out += encode_long(0)
     return bytes(out) + seen + before + fields
 
 
@@ -59,9 +59,9 @@ def json_value(text: str) -> bytes:
 def many(count: int, value: bytes) -> bytes:
     """A map of so many entries."""
     out = bytearray()
-    write_long(out, count)
+    out += encode_long(count)
     for number in range(count):
-        write_string(out, f"f{number}")
+        out += encode_string(f"f{number}")
         out += value
     return bytes(out) + b"\x00"
 

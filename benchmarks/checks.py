@@ -1,0 +1,86 @@
+"""Whether a run's outputs are right: digests of what it wrote and of what a pure fold of the same changes gives."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+import redis.asyncio
+from aiokafka import ConsumerRecord
+
+from agents import view
+from benchmarks.job import POLICY
+from benchmarks.stock_fold import VIEW_PREFIX, State, fold, golden, new_state
+from schemas.codec import decode_record
+from streams.export import export_line, line_of_record
+from streams.fold import Replay
+from streams.policy import parse_policy
+
+Records = Mapping[int, Sequence[ConsumerRecord[Any, Any]]]
+
+
+def digest(lines: Iterable[str]) -> str:
+    """SHA-256 over the sorted lines."""
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def last_values(records: Records) -> dict[bytes, bytes | None]:
+    """The newest value of each key."""
+    return {record.key: record.value for partition in records.values() for record in partition}
+
+
+def replayed(changes: Records, topic: str) -> str:
+    """Digest of the golden records after a replay of `changes`."""
+    replay = Replay(parse_policy(POLICY), topic)
+    for partition, records in changes.items():
+        for start in range(0, len(records), 4_000):
+            effects = replay.feed(partition, records[start : start + 4_000])
+            assert not effects.dead_letters, f"the job has a change that is refused: {effects.dead_letters[0]}"
+    rows = replay.rows.values()
+    return digest(export_line(row.key.decode(), row.doc, row.contested) for row in rows if row.doc is not None)
+
+
+def of_records(records: Records) -> str:
+    """Digest of the golden records in Syncline's topic `records`."""
+    values = last_values(records).values()
+    return digest(line_of_record(decode_record(value)) for value in values if value is not None)
+
+
+async def of_view(url: str) -> str:
+    """Digest of the golden records in Syncline's view."""
+    async with redis.asyncio.Redis.from_url(url) as client:
+        return digest([export_line(*line) async for line in view.export(client)])
+
+
+def folded(rows: Iterable[tuple[bytes, bytes]]) -> tuple[str, int]:
+    """Digest of stock Faust's golden records after a fold of its input, and the number of conflicts."""
+    states: dict[bytes, State] = {}
+    records: dict[bytes, dict[str, Any]] = {}
+    for key, value in rows:
+        change = orjson.loads(value)
+        state = states.setdefault(key, new_state())
+        if fold(state, change):
+            records[key] = golden(state, change)
+    conflicts = sum(state["conflicts"] for state in states.values())
+    return digest(map(_sorted, records.values())), conflicts
+
+
+def of_stock_records(records: Records) -> str:
+    """Digest of the golden records in stock Faust's topic."""
+    return digest(_sorted(orjson.loads(value)) for value in last_values(records).values() if value is not None)
+
+
+async def of_stock_view(url: str) -> str:
+    """Digest of the golden records that stock Faust set in Redis."""
+    lines = []
+    async with redis.asyncio.Redis.from_url(url) as client:
+        keys = [key async for key in client.scan_iter(match=VIEW_PREFIX + b"*", count=1_000)]
+        for start in range(0, len(keys), 1_000):
+            lines += [_sorted(orjson.loads(value)) for value in await client.mget(keys[start : start + 1_000])]
+    return digest(lines)
+
+
+def _sorted(record: dict[str, Any]) -> str:
+    return orjson.dumps(record, option=orjson.OPT_SORT_KEYS).decode()

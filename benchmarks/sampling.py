@@ -1,0 +1,97 @@
+"""CPU and memory of processes over time, so that a span chosen afterwards can be asked about."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psutil
+
+INTERVAL_SECONDS = 0.2
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One look: CPU seconds so far by name, `machine` for all that ran on it; at: seconds since the epoch."""
+
+    at: float
+    cpu_seconds: dict[str, float]
+    rss_bytes: dict[str, int]
+
+
+class Sampler:
+    """Watches process trees, name -> pid of the root, in a thread from `start` to `stop`."""
+
+    def __init__(self, roots: Mapping[str, int]) -> None:
+        self._roots = {name: psutil.Process(pid) for name, pid in roots.items()}
+        self._roots["benchmark"] = psutil.Process()
+        self._samples: list[Sample] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="sampler", daemon=True)
+
+    @property
+    def names(self) -> list[str]:
+        """What can be asked about."""
+        return [*self._roots, "machine"]
+
+    def start(self) -> None:
+        """Begin."""
+        self._samples.append(self._look())
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take the last sample and end. Call it while the processes still run."""
+        self._ended.set()
+        self._thread.join()
+        self._samples.append(self._look())
+
+    def cpu_seconds(self, name: str, start: float, end: float) -> float:
+        """CPU seconds of one tree, or of the machine, between two times."""
+        return self._at(name, end) - self._at(name, start)
+
+    def peak_mib(self, name: str) -> float:
+        """The most resident memory of a tree at one look."""
+        return max(sample.rss_bytes[name] for sample in self._samples) / MIB
+
+    def _watch(self) -> None:
+        while not self._ended.wait(INTERVAL_SECONDS):
+            self._samples.append(self._look())
+
+    def _look(self) -> Sample:
+        cpu, rss = {}, {}
+        for name, root in self._roots.items():
+            # The benchmark's own children are the others: they count for themselves.
+            cpu[name], rss[name] = usage(root, tree=name != "benchmark")
+        machine = psutil.cpu_times()
+        cpu["machine"] = machine.user + machine.nice + machine.system + machine.irq + machine.softirq
+        return Sample(time.time(), cpu, rss)
+
+    def _at(self, name: str, moment: float) -> float:
+        """CPU seconds at a moment, on the line between the samples around it."""
+        before = self._samples[0]
+        for after in self._samples:
+            if after.at >= moment:
+                share = (moment - before.at) / (after.at - before.at) if after is not before else 1.0
+                return before.cpu_seconds[name] + share * (after.cpu_seconds[name] - before.cpu_seconds[name])
+            before = after
+        return before.cpu_seconds[name]
+
+
+def usage(root: psutil.Process, tree: bool) -> tuple[float, int]:
+    """CPU seconds so far and resident bytes of a process, with all below it if it is a tree."""
+    cpu, rss = 0.0, 0
+    try:
+        processes = [root, *root.children(recursive=True)] if tree else [root]
+    except psutil.Error:
+        return cpu, rss
+    for process in processes:
+        try:
+            times = process.cpu_times()
+            cpu += times.user + times.system
+            rss += process.memory_info().rss
+        except psutil.Error:
+            continue
+    return cpu, rss

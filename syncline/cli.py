@@ -1,0 +1,94 @@
+"""The command line (SPEC section 7). What a command needs is imported inside it, so that help is quick."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer._click.exceptions import ClickException
+from typer.core import TyperGroup
+
+from syncline.commands import compare, health, look, publish, show, workers
+from syncline.terminal import CommandError, say
+
+EXAMPLES = """\
+  syncline demo                          conflicts, their reasons, and the proof that all places agree
+  syncline publish changes.jsonl         publish your own changes (to what SYNCLINE_KAFKA names)
+"""
+
+
+class OneLineErrors(TyperGroup):
+    """A group of commands that says every mistake in one line, without a traceback."""
+
+    def main(self, args: Sequence[str] | None = None, **given: Any) -> Any:  # type: ignore[override]
+        """Run a command line and end the process with its code."""
+        given["standalone_mode"] = False
+        try:
+            code = super().main(args, **given)
+        except CommandError as error:
+            say(f"syncline: {error}")
+            sys.exit(1)
+        except ClickException as error:
+            context = getattr(error, "ctx", None)
+            path = "syncline" if context is None else context.command_path
+            say(f"{path}: {' '.join(error.format_message().split())} See {path} --help")
+            sys.exit(error.exit_code)
+        except typer.Abort:
+            say("syncline: aborted")
+            sys.exit(1)
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def get_help(self, ctx: Any) -> str:
+        """The help, with examples that run before everything else."""
+        return f"{EXAMPLES}\n{super().get_help(ctx)}"
+
+
+app = typer.Typer(
+    name="syncline",
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(rich_help_panel=None)(show.demo)
+app.command()(workers.up)
+app.command()(workers.worker)
+app.command()(publish.publish)
+app.command()(look.get)
+app.command()(look.explain)
+app.command()(compare.export)
+app.command()(compare.digest)
+app.command()(compare.wait)
+app.command()(health.doctor)
+app.command(name="force-sync")(publish.force_sync)
+app.command()(publish.invalidate)
+
+view = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look after the Redis view.")
+view.command()(health.rebuild)
+app.add_typer(view, name="view")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(version("syncline"))
+        except PackageNotFoundError:
+            print("not installed: run from its sources")
+        raise typer.Exit
+
+
+@app.callback()
+def syncline(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """One golden record per entity from many sources: conflicts are found, decided by policy, and explained."""
+
+
+if __name__ == "__main__":
+    app(prog_name="syncline")

@@ -1,0 +1,80 @@
+"""Options that many commands share."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from syncline.terminal import CommandError, Output
+
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table, or json for programs.")]
+KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="Entity key: entity_type:entity_id.")]
+
+#: The settings that every command takes as flags; all are environment variables, too.
+FLAGS: dict[str, tuple[type, str]] = {
+    "kafka": (str, "host:port of the broker [SYNCLINE_KAFKA]"),
+    "redis": (str, "URL of the view's Redis [SYNCLINE_REDIS]"),
+    "config": (str, "policy file [SYNCLINE_CONFIG]"),
+    "app_id": (str, "consumer group of the workers [SYNCLINE_APP_ID]"),
+    "topic_prefix": (str, "in front of every topic's name [SYNCLINE_TOPIC_PREFIX]"),
+    "partitions": (int, "of every topic when it is first created [SYNCLINE_PARTITIONS]"),
+}
+
+
+def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command, as its argument `settings`, the settings of the environment with its own flags over them."""
+    signature = inspect.signature(command)
+    # Settings are loaded only when a command runs, and their type is not needed to read a command line.
+    hints = get_type_hints(command, localns={"Settings": Any}, include_extras=True)
+    own = [
+        parameter.replace(annotation=hints[name])
+        for name, parameter in signature.parameters.items()
+        if name != "settings"
+    ]
+    flags = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[kind | None, typer.Option(help=text, show_default=False)],
+        )
+        for name, (kind, text) in FLAGS.items()
+    ]
+
+    @functools.wraps(command)
+    def with_flags(**given: Any) -> Any:
+        chosen = {name: given.pop(name) for name in FLAGS}
+        return command(settings=read_settings(**chosen), **given)
+
+    with_flags.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
+    with_flags.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *flags)}
+    return with_flags
+
+
+def read_settings(**flags: Any) -> Any:
+    """Settings of the environment with flags over them. Raises CommandError."""
+    from pydantic import ValidationError
+
+    from agents.settings import SettingsError, load_settings
+
+    try:
+        return load_settings(**flags)
+    except SettingsError as error:
+        raise CommandError(str(error)) from None
+    except ValidationError as error:
+        # Without the value: a URL may have a password in it.
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise CommandError(f"setting SYNCLINE_{name.upper()}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def check_key(key: str) -> bytes:
+    """An entity key as Kafka has it. Raises CommandError for what cannot be one."""
+    entity_type, colon, entity_id = key.partition(":")
+    if not (entity_type and colon and entity_id):
+        raise CommandError(f"{key!r} is no entity key; it is entity_type:entity_id, for example customer:42")
+    return key.encode(errors="surrogateescape")

@@ -1,0 +1,41 @@
+"""`worker` and `up`: the processes that resolve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from syncline.commands.options import with_settings
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
+
+PortOption = Annotated[int | None, typer.Option(help="Of metrics and probes; 0 for none [SYNCLINE_WEB_PORT]")]
+LevelOption = Annotated[str | None, typer.Option(help="Of the log [SYNCLINE_LOG_LEVEL]")]
+
+
+@with_settings
+def worker(settings: Settings, web_port: PortOption = None, log_level: LevelOption = None) -> None:
+    """Run one worker until SIGTERM or SIGINT; it drains, and ends with code 0."""
+    from agents.worker import main
+
+    main(_with(settings, web_port=web_port, log_level=log_level))
+
+
+@with_settings
+def up(settings: Settings, web_port: PortOption = None, log_level: LevelOption = None) -> None:
+    """Run broker, Redis and a worker in the foreground, for development; Ctrl-C ends them all.
+
+    A broker or Redis that is configured is used instead. Prints what to export in another shell.
+    """
+    from syncline.local import run_in_foreground
+
+    raise typer.Exit(run_in_foreground(_with(settings, web_port=web_port, log_level=log_level)))
+
+
+def _with(settings: Settings, **changed: object) -> Settings:
+    from syncline.commands.options import read_settings
+
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    return read_settings(**{**given, **{name: value for name, value in changed.items() if value is not None}})

@@ -1,0 +1,179 @@
+"""What `doctor` examines; each finding is one line."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable
+from contextlib import suppress
+from time import monotonic
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from agents.settings import Settings
+from agents.topics import config_faults, count_faults, partition_counts, topic_configs
+from streams.policy import PolicyError
+from streams.topics import TOPICS
+from syncline.hybrid_clock import wall_clock_ms
+from syncline.policy_file import load_policy
+from syncline.terminal import address, no_broker
+
+TIMEOUT_SECONDS = 15.0
+LOG_APPEND_TIME = 1
+DEFAULT_PORTS = {"postgresql": 5432, "postgres": 5432, "redis": 6379, "rediss": 6379}
+
+
+class Finding(NamedTuple):
+    """One line of the diagnosis."""
+
+    part: str
+    ok: bool
+    detail: str
+
+
+async def examine(settings: Settings, changelog: str | None) -> list[Finding]:
+    """All findings, in the order in which the parts depend on each other. changelog: its URL, None for none."""
+    findings = [await _bounded("broker", _broker(settings))]
+    if findings[0].ok:
+        findings.append(await _bounded("topics", _topics(settings)))
+    else:
+        findings.append(Finding("topics", False, "not examined, for there is no broker"))
+    findings.append(await _bounded("redis", _redis(settings.redis)))
+    findings.append(await _bounded("change log", _changelog(changelog)))
+    findings.append(_policy(settings))
+    if findings[0].ok:
+        findings.append(await _bounded("clock", _clock(settings)))
+    else:
+        findings.append(Finding("clock", False, "not examined, for there is no broker"))
+    return findings
+
+
+async def _bounded(part: str, examination: Awaitable[tuple[bool, str]]) -> Finding:
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            ok, detail = await examination
+    except (KafkaError, RedisError, OSError) as error:
+        # TimeoutError is an OSError, and its text is empty.
+        detail = " ".join(str(error).split()) or f"no answer within {TIMEOUT_SECONDS:g} s"
+        return Finding(part, False, f"{type(error).__name__}: {detail}"[:300])
+    return Finding(part, ok, detail)
+
+
+async def _broker(settings: Settings) -> tuple[bool, str]:
+    started = monotonic()
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    try:
+        await admin.start()
+        brokers = (await admin.describe_cluster())["brokers"]
+    except KafkaConnectionError:
+        return False, no_broker(settings.kafka)
+    finally:
+        await admin.close()
+    return True, f"{settings.kafka} answers in {(monotonic() - started) * 1000:.0f} ms, brokers: {len(brokers)}"
+
+
+async def _topics(settings: Settings) -> tuple[bool, str]:
+    prefix = settings.topic_prefix
+    wanted = [topic.full_name(prefix) for topic in TOPICS]
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    try:
+        await admin.start()
+        present = set(await admin.list_topics())
+        missing = [name for name in wanted if name not in present]
+        if len(missing) == len(wanted):
+            return True, f"none of {prefix}* is there yet; the first worker or publish creates them"
+        if missing:
+            return False, f"missing: {', '.join(missing)}; the next start of a worker creates them, empty"
+        partitions = await partition_counts(admin, prefix)
+        configs = await topic_configs(admin, prefix)
+    finally:
+        await admin.close()
+    faults = count_faults(partitions, prefix) + config_faults(configs, prefix)
+    if faults:
+        return False, "; and ".join(faults)
+    verified = "settings verified" if configs else "this broker does not tell their settings"
+    return True, f"{len(wanted)} topics {prefix}*, partitions: {partitions[wanted[0]]}, {verified}"
+
+
+async def _redis(url: str | None) -> tuple[bool, str]:
+    if url is None:
+        return True, "not configured: no view is kept (SYNCLINE_REDIS)"
+    async with Redis.from_url(url) as redis:
+        started = monotonic()
+        await redis.ping()
+        ms = (monotonic() - started) * 1000
+        info = await redis.info()
+    version, eviction = info.get("redis_version", "?"), info.get("maxmemory_policy", "noeviction")
+    detail = f"{address(url)} answers in {ms:.0f} ms, Redis {version}"
+    if str(eviction).startswith("allkeys"):
+        return False, f"{detail}: maxmemory-policy {eviction} evicts entries of the view; set it to noeviction"
+    return True, detail
+
+
+async def _changelog(url: str | None) -> tuple[bool, str]:
+    if url is None:
+        return True, "not configured (SYNCLINE_CHANGELOG)"
+    parts = urlsplit(url)
+    if parts.scheme == "memory":
+        return True, "memory: kept by each worker until it ends"
+    port = parts.port or DEFAULT_PORTS.get(parts.scheme)
+    if parts.hostname is None or port is None:
+        return False, f"{parts.scheme or 'nothing'}:// is no change log; use memory://, redis://… or postgresql://…"
+    _, writer = await asyncio.open_connection(parts.hostname, port)
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return True, f"{parts.scheme} at {parts.hostname}:{port} takes connections"
+
+
+def _policy(settings: Settings) -> Finding:
+    try:
+        policy = load_policy(settings.config)
+    except PolicyError as error:
+        return Finding("policy", False, str(error))
+    return Finding("policy", True, f"version {policy.version}, {settings.config or 'the default (SYNCLINE_CONFIG)'}")
+
+
+async def _clock(settings: Settings) -> tuple[bool, str]:
+    """Has the broker stamp a record in a topic of its own, which is there for no longer than that."""
+    topic = f"{settings.topic_prefix}doctor-{uuid.uuid4().hex[:8]}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    try:
+        await admin.start()
+        config = {"message.timestamp.type": "LogAppendTime"}
+        answer = await admin.create_topics([NewTopic(topic, 1, settings.replication_factor, topic_configs=config)])
+        refused = [str(rest) for _, code, *rest in answer.topic_errors if code != 0]
+        if refused:
+            return False, f"cannot be compared, topic {topic} was refused: {' '.join(refused)}"
+        try:
+            return await _compare_clocks(settings, topic)
+        finally:
+            await admin.delete_topics([topic])
+    finally:
+        await admin.close()
+
+
+async def _compare_clocks(settings: Settings, topic: str) -> tuple[bool, str]:
+    async with AIOKafkaProducer(bootstrap_servers=settings.kafka, acks="all") as producer:
+        await producer.send_and_wait(topic, b"warm up")
+        before = wall_clock_ms()
+        # A time that no clock shows: whatever else comes back, the broker has put it there.
+        stamped = await producer.send_and_wait(topic, b"what time is it", timestamp_ms=1)
+        after = wall_clock_ms()
+    if stamped.timestamp_type != LOG_APPEND_TIME or stamped.timestamp in (None, -1, 1):
+        return True, "this broker has no LogAppendTime: the clock guard trusts the times that producers give"
+    skew_ms = max(before - stamped.timestamp, stamped.timestamp - after, 0)
+    try:
+        allowed_ms = load_policy(settings.config).max_future_ms
+    except PolicyError:
+        allowed_ms = 60_000
+    detail = f"the broker's append time and this machine's clock are {skew_ms} ms apart, or less"
+    if skew_ms > allowed_ms:
+        return False, f"{detail}; changes that are {allowed_ms} ms ahead are refused: set the clocks by NTP"
+    return True, f"LogAppendTime; {detail}"
