@@ -112,7 +112,7 @@ class LaneConsumer(driver.Consumer):
             # deleted before it was read. Only the second is a loss, and it happened in Kafka.
             self.log.warning("%s[%s]: no records at offsets %s to %s", *tp, first - skipped, first - 1)
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109
         # Faust passes its live set of partitions. It is emptied while aiokafka waits with it, and an empty
         # one means "any partition": what came was dropped, and read on behind it. Hence a copy.
         wanted = frozenset(active_partitions or ())

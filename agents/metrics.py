@@ -13,7 +13,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = r = CollectorRegistry()
         self.changes = Counter("syncline_changes", "Changes by what became of them.", ["outcome"], registry=r)
-        self.conflicts = Counter("syncline_conflicts", "Conflict records sent.", registry=r)
+        self.conflicts = Counter("syncline_conflicts", "Conflict records sent, by kind.", ["kind"], registry=r)
         self.dead_letters = Counter("syncline_dead_letters", "Records refused, by reason.", ["reason"], registry=r)
         self.commands = Counter("syncline_commands", "Commands carried out, by kind.", ["kind"], registry=r)
         self.batches = Counter("syncline_batches", "Batches of changes acknowledged.", registry=r)

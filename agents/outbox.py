@@ -19,6 +19,13 @@ from agents.dead_letters import Row
 from agents.ending import EX_SOFTWARE, end_process
 
 
+CONFIRM_SECONDS = 0.1
+
+
+class ReplacedError(Exception):
+    """Nothing may be sent: another worker may have sent newer states already."""
+
+
 class OffsetRange(NamedTuple):
     """Offsets `first` to `next` - 1 of one partition. whole: nobody else's record lies between them."""
 
@@ -128,16 +135,19 @@ class Outbox:
         topics = [topic for topic, rows in rows_by_topic.items() if rows]
         if not topics:
             return {}
-        if not self._still_member():
-            self._fail(
-                EX_SOFTWARE,
-                f"partition {partition}: the group has not confirmed this worker for most of its session, "
-                "another may own the partition by now; nothing more is sent",
-            )
-        sends = [self._send_rows(topic, partition, rows_by_topic[topic]) for topic in topics]
+        sends = (self._send_rows(topic, partition, rows_by_topic[topic]) for topic in topics)
         async with asyncio.timeout(self._deadline):
+            await self._confirmed()
             ranges = await asyncio.gather(*sends)
         return dict(zip(topics, ranges, strict=True))
+
+    async def _confirmed(self) -> None:
+        """Wait until the group confirms that the partitions are ours; a short outage of Kafka ends so, too."""
+        try:
+            while not self._still_member():
+                await asyncio.sleep(CONFIRM_SECONDS)
+        except asyncio.CancelledError:
+            raise ReplacedError("the group no longer confirms this worker, another may own the partition") from None
 
     async def _send_rows(self, topic: str, partition: int, rows: Iterable[Row]) -> OffsetRange:
         producer = self._producer()

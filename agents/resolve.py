@@ -89,11 +89,14 @@ class Work:
 
     def _count(self, effects: BatchEffects) -> None:
         metrics = self.metrics
-        for outcome, times in effects.counts.items():
-            metrics.changes.labels(outcome).inc(times)
+        for name, times in effects.counts.items():
+            kind, _, detail = name.partition(":")
+            if kind == "conflict":
+                metrics.conflicts.labels(detail).inc(times)
+            elif kind != "refused":  # counted by what was really sent, below
+                metrics.changes.labels(name).inc(times)
         for letter in effects.dead_letters:
             metrics.dead_letters.labels(letter.reason).inc()
-        metrics.conflicts.inc(len(effects.conflicts))
         metrics.records.inc(len(effects.records))
         metrics.batches.inc()
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks import report
-from benchmarks.job import Job
+from benchmarks.job import SEED, Job
 from benchmarks.measure import Result, RunFailed
 from benchmarks.peers import PEERS, Peer
 from benchmarks.profiling import profile
@@ -45,10 +45,10 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("what", nargs="?", choices=("throughput", "profile"), default="throughput")
     parser.add_argument("--changes", type=int, default=200_000, help="changes of the job (default: %(default)s)")
-    parser.add_argument("--faust-changes", type=int, default=60_000, help="the part that stock Faust gets (%(default)s)")
+    parser.add_argument("--faust-changes", type=int, default=60_000, help="what stock Faust gets (%(default)s)")
     parser.add_argument("--entities", type=int, default=50_000, help="at most so many entities (%(default)s)")
     parser.add_argument("--rounds", type=int, default=1, help="runs of each system; every other round backwards")
-    parser.add_argument("--seed", type=int, default=Job.seed, help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=SEED, help="of the job's chance (%(default)s)")
     parser.add_argument("--peers", default="all", help=f"with commas between: {', '.join(p.name for p in PEERS)}")
     parser.add_argument("--name", default="throughput", help="of the files in benchmarks/results (%(default)s)")
     return parser

@@ -17,6 +17,7 @@ import orjson
 from schemas.change import Change
 from schemas.codec import encode_change
 
+SEED = 20251122
 ENTITY_TYPE = "customer"
 SOURCES = {"crm": 3, "billing": 2, "web": 5}
 PRIORITY = ("crm", "billing", "web")
@@ -42,7 +43,7 @@ class Job:
 
     changes: int
     entities: int = 50_000
-    seed: int = 20251122
+    seed: int = SEED
 
 
 class Event(NamedTuple):

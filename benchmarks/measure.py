@@ -84,10 +84,7 @@ async def measure(
     """Run a system on what is in its topic of changes. servers: name -> pid. Raises RunFailed."""
     log = directory / f"{place.name}.log"
     started = time.time()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            place.command(peer), env=place.environment(peer), stdout=output, stderr=subprocess.STDOUT
-        )
+    process = start(peer, place, log)
     sampler = Sampler({"peer": process.pid, **servers})
     sampler.start()
     try:
@@ -107,6 +104,14 @@ async def measure(
     result.checks = await check(peer, place, expected, records)
     await cluster.delete(topics)
     return result
+
+
+def start(peer: Peer, place: Deployment, log: Path) -> subprocess.Popen[bytes]:
+    """Start a system's process; what it says goes to a file."""
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            place.command(peer), env=place.environment(peer), stdout=output, stderr=subprocess.STDOUT
+        )
 
 
 async def wait_until_done(
@@ -145,9 +150,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def figures(
-    peer: Peer, changes: int, records: Records, sampler: Sampler, span: tuple[float, float]
-) -> Result:
+def figures(peer: Peer, changes: int, records: Records, sampler: Sampler, span: tuple[float, float]) -> Result:
     """The figures of a run; span: the times of its start and of its end as it was seen from outside."""
     started, done = span
     first, last, head = appends(peer, records)

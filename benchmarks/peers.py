@@ -6,8 +6,10 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from agents.names import TopicNames
+from agents.topics import config_at_creation
 from benchmarks.cluster import APPEND_TIME
 from streams.topics import TOPICS
 
@@ -45,13 +47,17 @@ PEERS = (
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Where one run lives; nobody else has its topics and its consumer group `name`."""
+    """Where one run lives; nobody else has its topics and its consumer group `name`.
+
+    policy: path of the policy file. samples: of the file that a sampled worker writes.
+    """
 
     name: str
     kafka: str
     redis: str
     partitions: int
     policy: str
+    samples: Path | None = None
 
     @property
     def prefix(self) -> str:
@@ -67,14 +73,14 @@ class Deployment:
         """The topics to create before the start, with their settings; Faust makes its changelog itself."""
         if peer.stock:
             return {self.names.changes: APPEND_TIME, self.names.records: APPEND_TIME}
-        return {topic.full_name(self.prefix): {**topic.config, **APPEND_TIME} for topic in TOPICS}
+        return {topic.full_name(self.prefix): {**config_at_creation(topic), **APPEND_TIME} for topic in TOPICS}
 
     def command(self, peer: Peer) -> list[str]:
         """Arguments of the process."""
         if peer.stock:
             faust = [PYTHON, "-m", "faust", "-A", "benchmarks.stock_faust", "--datadir", f"/tmp/{self.name}"]
             return [*faust, "worker", "-l", "info", "--without-web"]
-        return [PYTHON, "-m", "benchmarks.worker"]
+        return [PYTHON, "-m", "benchmarks.worker", *([str(self.samples)] if self.samples else [])]
 
     def environment(self, peer: Peer) -> dict[str, str]:
         """Its environment, without the settings of somebody else's Syncline."""

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks import report
 from benchmarks.job import Job
-from benchmarks.peers import SYNCLINE, Deployment, Peer
-from benchmarks.stage import Stage, say, stage
+from benchmarks.peers import SYNCLINE
+from benchmarks.stage import say, stage
 
 
-@dataclass(frozen=True, slots=True)
-class Sampled(Deployment):
-    """A deployment whose worker writes its samples to a file."""
-
-    file: Path
-
-    def command(self, peer: Peer) -> list[str]:
-        return [*super().command(peer), str(self.file)]
+async def profile(job: Job) -> None:
+    """Run the worker with everything on and print microseconds of CPU for each change, by part."""
+    async with stage(job, 0) as here:
+        file = here.directory / "samples.json"
+        result = await here.run(SYNCLINE, file)
+        samples = json.loads(file.read_text())
+    compiled = report.compiled()
+    say(f"{result.output_rate:,.0f} changes/s while sampled; {len(compiled)} modules compiled")
+    print("us of CPU for each change, from the start of the process to its end")
+    for thread, seconds in samples.items():
+        total = sum(seconds.values())
+        print(f"  {thread}: {total / job.changes * 1e6:.2f}")
+        for part, spent in sorted(seconds.items(), key=lambda item: -item[1]):
+            print(f"    {spent / job.changes * 1e6:8.2f}  {spent / total:6.1%}  {part}")

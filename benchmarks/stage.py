@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -52,12 +53,15 @@ class Stage:
         return self._rows[stock]
 
     def _events(self, count: int) -> list[Event]:
-        """The first of the job's changes; fewer changes of the same job are a prefix of it in everything."""
-        return [event for event, _ in zip(events(self.job), range(count), strict=False)]
+        """The first of the job's changes."""
+        return list(islice(events(self.job), count))
 
-    async def run(self, peer: Peer) -> Result:
-        """Preload a deployment's topics, run a system there and check what it wrote."""
-        place = await self._deploy(peer)
+    async def run(self, peer: Peer, samples: Path | None = None) -> Result:
+        """Preload a deployment's topics, run a system there and check what it wrote.
+
+        samples: where Syncline's worker leaves what was sampled of it.
+        """
+        place = replace(await self._deploy(peer), samples=samples)
         expected = await self._expect(peer, place)
         say(f"{peer.name}: started on {expected.changes:,} changes")
         servers = {"broker": self.kafka.pid, "redis": self.redis.pid}

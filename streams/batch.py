@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from schemas.canonical import canonical
 from schemas.fast import decode_change
 from schemas.refusal import DEFAULT_LIMITS, Limits, Refusal
 from schemas.wire import WireChange
 from streams.admission import admit, entity_key
-from streams.conflicts import Before, Conflict, find, remember
+from streams.conflicts import Conflict, find
 from streams.effects import BatchEffects, DeadLetter, InputRecord, ViewRow
 from streams.encoding import encode_conflict, encode_record
 from streams.entity import Absorbed, Entity, absorb
 from streams.entity_codec import decode_entity, encode_entity
-from streams.golden import document, golden
-from streams.merge import Judgement, Verdict, judge, rejudge
+from streams.golden import clock_text, document, golden, names_text
+from streams.merge import Judgement, Revision, judge, rejudge
 from streams.policy import EntityPolicy, Policy
 from streams.resolvers.decision import NULL
 from streams.resolvers.sum_of_totals import is_number
@@ -165,7 +164,7 @@ class BatchResolver:
         """The golden record, or its removal, for the topic and for the view."""
         entity = held.entity
         record = golden(entity, held.judgement, held.policy)
-        clock, contested = canonical(record.clock), canonical(record.contested)
+        clock, contested = clock_text(record.clock), names_text(record.contested)
         if not record.exists:
             effects.records.append((key, None))
             effects.view.append(ViewRow(key, None, clock, contested, entity.offset))
@@ -208,13 +207,15 @@ def _apply(
     """Absorbs one change into what is held; True if the state moved."""
     entity, judgement, policy = held.entity, held.judgement, held.policy
     known = _newest_version(entity, change)
-    before = remember(judgement, change)
+    existed = judgement.existence.exists
     absorbed = absorb(entity, change)
     if absorbed.changed:
-        rejudge(judgement, entity, policy, absorbed)
-        for conflict in find(before, judgement, entity, change, absorbed, policy):
+        revision = rejudge(judgement, entity, policy, absorbed)
+        for conflict in find(revision, judgement, entity, change, policy):
             conflicts.append((offset, conflict))
-    _count(held, change, known, before, absorbed, counts)
+        if change.op != "delete":
+            _count_overruled(policy, change, revision, counts)
+    _count(change, known, existed, absorbed, counts)
     return absorbed.changed
 
 
@@ -229,31 +230,28 @@ def _newest_version(entity: Entity, change: WireChange) -> int:
     return newest
 
 
-def _count(held: Held, change: WireChange, known: int, before: Before, absorbed: Absorbed, counts: list[str]) -> None:
-    """What is counted and is no conflict (SPEC section 4)."""
+def _count(change: WireChange, known: int, existed: bool, absorbed: Absorbed, counts: list[str]) -> None:
+    """What is counted of the change as a whole, and is no conflict (SPEC section 4)."""
     if absorbed.reused or (change.version == known and absorbed.changed):
         counts.append("dot_reused")
     elif change.version == known:
         counts.append("duplicate")
     elif change.version < known:
         counts.append("stale")
-    elif not before.existence.exists and change.op in ("update", "delete"):
+    elif not existed and (change.op == "update" or change.op == "delete"):
         counts.append(change.op + "_missing")
-    for name in absorbed.written:
-        verdict, earlier = held.judgement.fields[name], before.fields.get(name)
-        if earlier is not None and not verdict.contested and _overwrote(earlier, verdict, change):
-            counts.append("overwrite")
-        if held.policy.rule(name).resolver.name == "sum" and not _is_total(change.fields[name]):
-            counts.append("not_a_number")
 
 
-def _overwrote(earlier: Verdict, verdict: Verdict, change: WireChange) -> bool:
-    """The change overruled a live value of another source, knowing it or by its later time."""
-    return any(
-        write.dot.source != change.source and write not in verdict.live and write.value != verdict.decision.value
-        for write in earlier.live
-    )
-
-
-def _is_total(value: str) -> bool:
-    return value == NULL or is_number(value)
+def _count_overruled(policy: EntityPolicy, change: WireChange, revision: Revision, counts: list[str]) -> None:
+    """What is counted of single fields: values overruled without a conflict, and totals that are no number."""
+    source = change.source
+    for name, earlier, verdict in revision.fields:
+        if earlier is not None and not verdict.contested:
+            for write in earlier.live:
+                if write.dot.source != source and write not in verdict.live and write.value != verdict.value:
+                    counts.append("overwrite")
+                    break
+        if policy.rule(name).resolver.name == "sum":
+            value = change.fields[name]
+            if value != NULL and not is_number(value):
+                counts.append("not_a_number")

@@ -7,14 +7,13 @@ was written last does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from hashlib import sha256
 from typing import NamedTuple
 
 from schemas.canonical import canonical
 from schemas.wire import WireChange
-from streams.entity import TOMBSTONE, TOUCH, Absorbed, Entity, Write
-from streams.merge import EXISTENCE, Existence, Judgement, Verdict
+from streams.entity import TOMBSTONE, TOUCH, Entity, Write
+from streams.merge import EXISTENCE, Existence, Judgement, Revision, Verdict
 from streams.order import informed_revival
 from streams.policy import EntityPolicy
 from streams.resolvers import last_update_wins
@@ -36,42 +35,31 @@ class Conflict(NamedTuple):
     change: WireChange
 
 
-class Before(NamedTuple):
-    """What the live sets were before a change was absorbed."""
-
-    existence: Existence
-    fields: dict[str, Verdict]
-
-
-def remember(judgement: Judgement, change: WireChange) -> Before:
-    """Keeps what `find` will compare with: all fields for a delete, else those that the change names."""
-    names: Iterable[str] = judgement.fields if change.op == "delete" else change.fields
-    return Before(judgement.existence, {name: judgement.fields[name] for name in names if name in judgement.fields})
-
-
 def find(
-    before: Before,
-    judgement: Judgement,
-    entity: Entity,
-    change: WireChange,
-    absorbed: Absorbed,
-    policy: EntityPolicy,
+    revision: Revision, judgement: Judgement, entity: Entity, change: WireChange, policy: EntityPolicy
 ) -> list[Conflict]:
     """The conflicts that one change brought or altered, existence first, then fields by name."""
     found: list[Conflict] = []
-    existence = judgement.existence
-    if existence.contested:
-        if _signature(before.existence.live) != _signature(existence.live):
-            found.append(_about_existence(existence, change, policy))
-    elif _brought_back(before.existence, existence, entity, change):
-        found.append(_bring_back(before.existence, existence, change, policy))
-    names = list(judgement.fields) if change.op == "delete" else absorbed.written
-    for name in sorted([name for name in names if judgement.fields[name].contested]):
-        verdict = judgement.fields[name]
-        earlier = before.fields.get(name)
-        if earlier is None or _signature(earlier.live) != _signature(verdict.live):
+    before, after = revision.existence, judgement.existence
+    if after.contested:
+        if _signature(before.live) != _signature(after.live):
+            found.append(_about_existence(after, change, policy))
+    elif _brought_back(before, after, entity, change):
+        found.append(_bring_back(before, after, change, policy))
+    contested = [
+        (name, verdict)
+        for name, earlier, verdict in revision.fields
+        if verdict.contested and (earlier is None or _signature(earlier.live) != _signature(verdict.live))
+    ]
+    if contested:
+        contested.sort(key=_name)
+        for name, verdict in contested:
             found.append(_about_field(name, verdict, change, policy))
     return found
+
+
+def _name(contested: tuple[str, Verdict]) -> str:
+    return contested[0]
 
 
 def kind_of(live: list[Write], field: str, resolver: str, window_ms: int) -> str:
@@ -129,7 +117,7 @@ def _is_own(write: Write, change: WireChange, own_value: str | None) -> bool:
 
 def _about_field(name: str, verdict: Verdict, change: WireChange, policy: EntityPolicy) -> Conflict:
     rule = policy.rule(name)
-    made_by = verdict.decision.made_by
+    made_by = verdict.made_by
     winner = made_by[0] if len(made_by) == 1 else None
     return Conflict(
         conflict_id=conflict_id(change.key, name, verdict.live),
@@ -139,7 +127,7 @@ def _about_field(name: str, verdict: Verdict, change: WireChange, policy: Entity
         resolver=rule.resolver.name,
         candidates=verdict.live,
         winner=winner,
-        value=verdict.decision.value,
+        value=verdict.value,
         change=change,
     )
 

@@ -42,7 +42,8 @@ class Dot:
     """What all writes of one change share.
 
     seen: the change's own causal context, None when it is not known. time: occurred_at as it is compared, which
-    puts every snapshot before everything else. by_steward: a person wrote it. encoded: a place for the bytes that states and records carry.
+    puts every snapshot before everything else. by_steward: a person wrote it. encoded: a place for the bytes that
+    states and records carry.
     """
 
     __slots__ = ("by_steward", "encoded", "event_id", "occurred_at", "op", "seen", "source", "time", "version")

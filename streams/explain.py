@@ -81,7 +81,7 @@ def _about_field(name: str, entity: Entity, judgement: Judgement, policy: Entity
     accounts.sort(key=lambda account: (_STANDINGS.index(account.standing), account.write.dot.source))
     return Reason(
         field=name,
-        value=verdict.decision.value if judgement.existence.exists else None,
+        value=verdict.value if judgement.existence.exists else None,
         rule=rule.resolver.name if rule.group is None else f"{rule.resolver.name}, group {rule.group}",
         contested=verdict.contested,
         pending=verdict.contested and rule.resolver.pends,
@@ -94,7 +94,7 @@ def _account(
     write: Write, name: str, entity: Entity, judgement: Judgement, rule: Rule, policy: EntityPolicy
 ) -> Account:
     verdict = judgement.fields[name]
-    made_by = verdict.decision.made_by
+    made_by = verdict.made_by
     if write in made_by:
         return Account(write, WINS if len(made_by) == 1 else PART, "")
     if write in verdict.live:
@@ -147,7 +147,7 @@ def _sentence(verdict: Verdict, accounts: list[Account], existence: Existence) -
     else:
         lost = ", ".join(name_of(account.write) for account in losers)
         said = f"{names} stands over {lost}: {losers[0].because}"
-    if verdict.decision.value is None:
+    if verdict.value is None:
         said = f"absent, its value is null: {said}"
     return said if existence.exists else f"the entity is deleted; before that: {said}"
 

@@ -6,7 +6,7 @@ from schemas.canonical import canonical, canonical_string
 from schemas.golden_record import GoldenRecord
 from streams.effects import ViewRow
 from streams.entity_codec import decode_entity
-from streams.golden import document, golden
+from streams.golden import clock_text, document, golden, names_text
 from streams.merge import judge
 from streams.policy import Policy
 
@@ -27,4 +27,4 @@ def row_of_state(key: bytes, state: bytes, policy: Policy) -> ViewRow:
     rules = policy.of(key.decode().partition(":")[0])
     record = golden(entity, judge(entity, rules), rules)
     text = document(record) if record.exists else None
-    return ViewRow(key, text, canonical(record.clock), canonical(record.contested), entity.offset)
+    return ViewRow(key, text, clock_text(record.clock), names_text(record.contested), entity.offset)

@@ -1,4 +1,4 @@
-"""Replay: the pure fold of topic `changes`, by the same code that resolves it live (SPEC section 7, `export replay`)."""
+"""Replay: the pure fold of topic `changes`, by the code that resolves it live (SPEC section 7)."""
 
 from __future__ import annotations
 

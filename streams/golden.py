@@ -34,8 +34,8 @@ def golden(entity: Entity, judgement: Judgement, policy: EntityPolicy) -> Golden
     pending: list[str] = []
     for name in sorted(judgement.fields):
         verdict = judgement.fields[name]
-        if verdict.decision.value is not None:
-            fields.append((name, verdict.decision.value, verdict.decision.made_by))
+        if verdict.value is not None:
+            fields.append((name, verdict.value, verdict.made_by))
         if verdict.contested:
             contested.append(name)
             if policy.rule(name).resolver.pends:
@@ -45,4 +45,14 @@ def golden(entity: Entity, judgement: Judgement, policy: EntityPolicy) -> Golden
 
 def document(record: Golden) -> str:
     """The golden fields as one canonical JSON object."""
-    return "{" + ",".join([f"{canonical_string(name)}:{value}" for name, value, _ in record.fields]) + "}"
+    return "{" + ",".join([canonical_string(name) + ":" + value for name, value, _ in record.fields]) + "}"
+
+
+def clock_text(clock: Clock) -> str:
+    """A clock as canonical JSON."""
+    return "{" + ",".join([canonical_string(source) + ":" + str(clock[source]) for source in sorted(clock)]) + "}"
+
+
+def names_text(names: list[str]) -> str:
+    """A list of names as canonical JSON."""
+    return "[" + ",".join([canonical_string(name) for name in names]) + "]" if names else "[]"

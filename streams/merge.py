@@ -12,20 +12,25 @@ from streams.entity import TOMBSTONE, TOUCH, Absorbed, Entity, Write
 from streams.order import buries, dominates, revives
 from streams.policy import EntityPolicy, Rule
 from streams.resolvers import last_update_wins, source_priority
-from streams.resolvers.decision import ABSENT, Decision, picked
+from streams.resolvers.decision import NULL
 
 EXISTENCE: Final = "*"
 
 
 class Verdict:
-    """The judgement of one field. live: its live writes. contested: they disagree, and the resolver minds."""
+    """The judgement of one field.
 
-    __slots__ = ("contested", "decision", "live")
+    live: its live writes. contested: they disagree, and the resolver minds. value: canonical JSON text, None where
+    the field is absent. made_by: the writes that make it so.
+    """
 
-    def __init__(self, live: list[Write], contested: bool, decision: Decision) -> None:
+    __slots__ = ("contested", "live", "made_by", "value")
+
+    def __init__(self, live: list[Write], contested: bool, value: str | None, made_by: list[Write]) -> None:
         self.live: Final = live
         self.contested: Final = contested
-        self.decision = decision
+        self.value = value
+        self.made_by = made_by
 
 
 class Existence:
@@ -50,6 +55,16 @@ class Judgement:
         self.fields: Final = fields
 
 
+class Revision:
+    """What one change did to a judgement: existence before it, and each field judged anew with its former verdict."""
+
+    __slots__ = ("existence", "fields")
+
+    def __init__(self, existence: Existence) -> None:
+        self.existence: Final = existence
+        self.fields: Final[list[tuple[str, Verdict | None, Verdict]]] = []
+
+
 def judge(entity: Entity, policy: EntityPolicy) -> Judgement:
     """Judges a whole state."""
     judgement = Judgement(judge_existence(entity, policy), {})
@@ -59,40 +74,53 @@ def judge(entity: Entity, policy: EntityPolicy) -> Judgement:
     return judgement
 
 
-def rejudge(judgement: Judgement, entity: Entity, policy: EntityPolicy, absorbed: Absorbed) -> None:
+def rejudge(judgement: Judgement, entity: Entity, policy: EntityPolicy, absorbed: Absorbed) -> Revision:
     """Brings a judgement up to date after one change was absorbed.
 
     A field's live writes follow from its own writes and the tombstones alone, so only what was written is judged
     again, and everything when a tombstone moved.
     """
-    if entity.tombstones or not judgement.existence.exists:
+    revision = Revision(judgement.existence)
+    fields, tombstones = judgement.fields, entity.tombstones
+    if tombstones or not judgement.existence.exists:
         judgement.existence = judge_existence(entity, policy)
-    for name in entity.fields if absorbed.buried else absorbed.written:
-        judgement.fields[name] = judge_field(entity.fields[name], entity.tombstones, policy.rule(name), policy)
-    _judge_groups(judgement, policy)
+    for name in list(entity.fields) if absorbed.buried else absorbed.written:
+        verdict = judge_field(entity.fields[name], tombstones, policy.rule(name), policy)
+        revision.fields.append((name, fields.get(name), verdict))
+        fields[name] = verdict
+    if policy.groups:
+        _judge_groups(judgement, policy)
+    return revision
 
 
 def judge_field(writes: list[Write], tombstones: list[Write], rule: Rule, policy: EntityPolicy) -> Verdict:
     """Judges one field: drops, keeps what is live, and lets the resolver decide where the live writes disagree."""
     resolver = rule.resolver
     if len(writes) == 1 and not tombstones and not resolver.always:
-        return Verdict([writes[0]], False, picked(writes[0]))
+        return _won(writes[0], [writes[0]], False)
     if resolver.name == "sum":
         writes = [write for write in writes if not write.dot.by_steward]
     rest = _not_dropped(writes, tombstones, resolver.time_counts, policy)
     live = _undominated(rest, resolver.time_counts, policy.window_ms)
     if not live:
-        return Verdict(live, False, ABSENT)
+        return Verdict(live, False, None, live)
     agreed = _agree(live)
+    contested = resolver.contests and not agreed
+    if len(live) == 1 and not resolver.always:
+        return _won(live[0], live, False)
+    if resolver.pick is not None:
+        return _won(resolver.pick(live, rule.ranks), live, contested)
     if agreed and not resolver.always:
-        pick = resolver.pick or last_update_wins.pick
-        decision = picked(live[0] if len(live) == 1 else pick(live, rule.ranks))
-    elif resolver.pick is not None:
-        decision = picked(resolver.pick(live, rule.ranks))
-    else:
-        assert resolver.decide is not None, f"resolver {resolver.name} must either pick or decide"
-        decision = resolver.decide(live, rest, rule.ranks)
-    return Verdict(live, not agreed and resolver.contests, decision)
+        return _won(last_update_wins.pick(live, rule.ranks), live, False)
+    assert resolver.decide is not None, f"resolver {resolver.name} must either pick or decide"
+    decision = resolver.decide(live, rest, rule.ranks)
+    return Verdict(live, contested, decision.value, decision.made_by)
+
+
+def _won(write: Write, live: list[Write], contested: bool) -> Verdict:
+    """The verdict for one write; its null means that the field is absent."""
+    made_by = live if len(live) == 1 else [write]
+    return Verdict(live, contested, None if write.value == NULL else write.value, made_by)
 
 
 def judge_existence(entity: Entity, policy: EntityPolicy) -> Existence:
@@ -203,4 +231,6 @@ def _judge_groups(judgement: Judgement, policy: EntityPolicy) -> None:
         source = pick([write for verdict in contested for write in verdict.live], rule.ranks).dot.source
         for verdict in contested:
             own = [write for write in verdict.live if write.dot.source == source]
-            verdict.decision = picked(own[0] if own else pick(verdict.live, rule.ranks))
+            winner = own[0] if own else pick(verdict.live, rule.ranks)
+            verdict.value = None if winner.value == NULL else winner.value
+            verdict.made_by = [winner]

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from typer._click.exceptions import ClickException
+from typer._click.exceptions import ClickException, NoArgsIsHelpError
 from typer.core import TyperGroup
 
 from syncline.commands import compare, health, look, publish, show, workers
 from syncline.terminal import CommandError, say
 
 EXAMPLES = """\
-  syncline demo                          conflicts, their reasons, and the proof that all places agree
-  syncline publish changes.jsonl         publish your own changes (to what SYNCLINE_KAFKA names)
+  syncline demo     # sources that disagree: who won and why, and the proof that every place holds the same
+  syncline up       # broker, Redis and a worker on this machine, to publish your own changes to
 """
 
 
@@ -30,6 +30,9 @@ class OneLineErrors(TyperGroup):
         except CommandError as error:
             say(f"syncline: {error}")
             sys.exit(1)
+        except NoArgsIsHelpError as error:
+            say(error.format_message())
+            sys.exit(error.exit_code)
         except ClickException as error:
             context = getattr(error, "ctx", None)
             path = "syncline" if context is None else context.command_path
@@ -50,9 +53,10 @@ app = typer.Typer(
     cls=OneLineErrors,
     no_args_is_help=True,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command(rich_help_panel=None)(show.demo)
+app.command()(show.demo)
 app.command()(workers.up)
 app.command()(workers.worker)
 app.command()(publish.publish)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
 
@@ -20,9 +20,7 @@ from schemas.codec import encode_change
 from schemas.refusal import DEFAULT_LIMITS, Limits
 from streams.topics import CHANGES
 from syncline.hybrid_clock import HybridClock, wall_clock_ms
-
-BATCH_BYTES = 256 * 1024
-REQUEST_BYTES = 1024 * 1024
+from syncline.kafka_producer import started_producer
 
 #: One for all publishers of the process, so that two of them that write as one source never meet.
 PROCESS_CLOCK = HybridClock()
@@ -78,17 +76,12 @@ class Publisher:
         kafka = self._settings.kafka
         try:
             await self._create_topics()
-            self._producer = AIOKafkaProducer(
-                bootstrap_servers=kafka,
-                acks="all",
-                enable_idempotence=True,
-                max_batch_size=BATCH_BYTES,
-                max_request_size=REQUEST_BYTES,
-            )
-            await self._producer.start()
+            self._producer = await started_producer(kafka)
             self._partitions = sorted(await self._producer.partitions_for(self.topic))
-        except KafkaError as error:
+        except BaseException as error:
             await self.stop()
+            if not isinstance(error, KafkaConnectionError):
+                raise
             raise ConnectionError(
                 f"no broker answers at {kafka}; start one, or set SYNCLINE_KAFKA=host:port"
             ) from error

@@ -85,6 +85,8 @@ def run(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except KafkaConnectionError:
         raise CommandError(no_broker(settings.kafka)) from None
+    except ConnectionError as error:
+        raise CommandError(str(error)) from error
     except KafkaError as error:
         raise CommandError(f"Kafka at {settings.kafka}: {type(error).__name__}: {error}") from error
     except RedisError as error:

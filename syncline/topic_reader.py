@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
+from agents.log_ends import log_ends
+
 POLL_MS = 200
 FETCH_RECORDS = 5_000
 #: A partition whose last records were compacted away never yields the record before its end: so many answers of
@@ -55,7 +57,7 @@ async def read_topic(
             partitions = [partition_of(key, partitions)]
         if not partitions:
             return
-        async for partition, records in _read_to_ends(consumer, partitions):
+        async for partition, records in _read_to_ends(kafka, consumer, partitions):
             if key is not None:
                 records = [record for record in records if record.key == key]
             if records:
@@ -63,9 +65,9 @@ async def read_topic(
 
 
 async def _read_to_ends(
-    consumer: AIOKafkaConsumer, partitions: list[TopicPartition]
+    kafka: str, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]
 ) -> AsyncIterator[tuple[int, list[ConsumerRecord]]]:
-    ends = await consumer.end_offsets(partitions)
+    ends = await log_ends(kafka, partitions)
     starts = await consumer.beginning_offsets(partitions)
     left = {tp for tp in partitions if starts[tp] < ends[tp]}
     if not left:

@@ -9,6 +9,7 @@ from time import monotonic
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.exceptions import RedisError
 
+from agents.log_ends import log_ends
 from agents.names import TopicNames
 from agents.settings import Settings
 from agents.view import RedisView
@@ -29,7 +30,7 @@ async def wait_until_visible(settings: Settings, timeout_seconds: float) -> None
     names = TopicNames.with_prefix(settings.topic_prefix)
     deadline = monotonic() + timeout_seconds
     async with connected(settings.kafka, settings.app_id) as consumer:
-        changes = await _ends(consumer, names.changes)
+        changes = await _ends(settings.kafka, consumer, names.changes)
 
         async def committed() -> dict[TopicPartition, int]:
             return {tp: await consumer.committed(tp) or 0 for tp in changes}
@@ -38,7 +39,7 @@ async def wait_until_visible(settings: Settings, timeout_seconds: float) -> None
         await _until(changes, committed, deadline, f"{names.changes} not resolved in {timeout_seconds:g} s; {hint}")
         if settings.redis is None:
             return
-        records = await _ends(consumer, names.records)
+        records = await _ends(settings.kafka, consumer, names.records)
     view = RedisView(settings.redis, names.records, names.changes)
 
     async def progress() -> dict[TopicPartition, int]:
@@ -52,13 +53,13 @@ async def wait_until_visible(settings: Settings, timeout_seconds: float) -> None
         await view.close()
 
 
-async def _ends(consumer: AIOKafkaConsumer, topic: str) -> dict[TopicPartition, int]:
+async def _ends(kafka: str, consumer: AIOKafkaConsumer, topic: str) -> dict[TopicPartition, int]:
     """The ends of the partitions that hold anything."""
     partitions = await partitions_of(consumer, topic)
     if not partitions:
         return {}
     starts = await consumer.beginning_offsets(partitions)
-    return {tp: end for tp, end in (await consumer.end_offsets(partitions)).items() if end > starts[tp]}
+    return {tp: end for tp, end in (await log_ends(kafka, partitions)).items() if end > starts[tp]}
 
 
 async def _until(

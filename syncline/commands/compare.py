@@ -28,7 +28,7 @@ class Place(StrEnum):
 @with_settings
 def export(
     settings: Settings,
-    place: Annotated[Place, typer.Argument(help="The Redis view, the topic, the table's changelog, or a fresh fold.")],
+    place: Annotated[Place, typer.Argument(metavar="PLACE", help="view, records, table, or replay: a fresh fold.")],
 ) -> None:
     """Print what a place holds now: JSON lines {"contested","fields","key"}, sorted by key."""
     policy = _checked(settings, [place])

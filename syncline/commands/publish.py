@@ -64,12 +64,11 @@ def invalidate(settings: Settings, key: KeyArgument) -> None:
 def _command(settings: Settings, kind: Literal["force_sync", "invalidate"], key: str) -> None:
     from uuid import uuid4
 
-    from aiokafka import AIOKafkaProducer
-
     from agents.names import TopicNames
     from schemas.codec import encode_command
     from schemas.command import Command
     from syncline.hybrid_clock import wall_clock_ms
+    from syncline.kafka_producer import started_producer
     from syncline.topic_reader import connected, partitions_of
 
     topic = TopicNames.with_prefix(settings.topic_prefix).commands
@@ -88,8 +87,11 @@ def _command(settings: Settings, kind: Literal["force_sync", "invalidate"], key:
         async with connected(settings.kafka) as consumer:
             if not await partitions_of(consumer, topic):
                 raise CommandError(f"topic {topic} is not there; a worker creates it: syncline worker")
-        async with AIOKafkaProducer(bootstrap_servers=settings.kafka, acks="all", enable_idempotence=True) as producer:
+        producer = await started_producer(settings.kafka)
+        try:
             await producer.send_and_wait(topic, key=raw, value=encode_command(command))
+        finally:
+            await producer.stop()
 
     run(settings, work())
     write_json({"command_id": command.command_id, "key": key, "kind": kind})

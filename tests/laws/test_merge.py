@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.conflicts import find, remember
+from streams.conflicts import find
 from streams.entity import Entity, absorb, join
 from streams.entity_codec import decode_entity, encode_entity
 from streams.merge import judge, rejudge
@@ -106,10 +106,9 @@ def test_conflicts_are_those_of_the_plain_implementation(history: list[Any], doc
     judgement = judge(entity, rules)
     found = []
     for change in map(wire, history):
-        before = remember(judgement, change)
         absorbed = absorb(entity, change)
-        rejudge(judgement, entity, rules, absorbed)
-        found += find(before, judgement, entity, change, absorbed, rules)
+        revision = rejudge(judgement, entity, rules, absorbed)
+        found += find(revision, judgement, entity, change, rules)
     actual = [
         {
             "conflict_id": conflict.conflict_id,

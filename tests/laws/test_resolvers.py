@@ -141,7 +141,7 @@ def golden_value(rows: list[Row], resolver: str, informed: bool) -> tuple[str | 
         clock[row["source"]] = version
         absorb(entity, wire(change))
     verdict = judge(entity, policy).fields["f"]
-    return verdict.decision.value, ["f"] if verdict.contested else []
+    return verdict.value, ["f"] if verdict.contested else []
 
 
 def text_or_none(value: Any) -> str | None:

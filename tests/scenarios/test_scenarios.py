@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from schemas.wire import WireChange
-from streams.conflicts import Conflict, find, remember
+from streams.conflicts import Conflict, find
 from streams.entity import Entity, Write, absorb
 from streams.golden import document, golden
 from streams.merge import judge, rejudge
@@ -76,10 +76,9 @@ def conflict_lines(changes: list[WireChange], policy: EntityPolicy) -> list[str]
     judgement = judge(entity, policy)
     lines = []
     for one in changes:
-        before = remember(judgement, one)
         absorbed = absorb(entity, one)
-        rejudge(judgement, entity, policy, absorbed)
-        lines += [say(conflict) for conflict in find(before, judgement, entity, one, absorbed, policy)]
+        revision = rejudge(judgement, entity, policy, absorbed)
+        lines += [say(conflict) for conflict in find(revision, judgement, entity, one, policy)]
     return lines
 
 
