@@ -18,7 +18,6 @@ from aiokafka import AIOKafkaProducer
 from agents.dead_letters import Row
 from agents.ending import EX_SOFTWARE, end_process
 
-
 CONFIRM_SECONDS = 0.1
 
 
@@ -127,6 +126,9 @@ class Outbox:
             chain.room.release()
         except asyncio.CancelledError:
             raise  # the loop is being closed; nothing was acknowledged
+        except TimeoutError:
+            line = f"partition {partition}: Kafka did not acknowledge a batch's records within {self._deadline:g} s"
+            self._fail(EX_SOFTWARE, line)
         except BaseException as error:
             # Whatever it is: acknowledging this batch, or sending a later one, could lose a change.
             self._fail(EX_SOFTWARE, f"partition {partition}: Kafka did not take a batch's records: {error!r}")
@@ -136,18 +138,18 @@ class Outbox:
         if not topics:
             return {}
         sends = (self._send_rows(topic, partition, rows_by_topic[topic]) for topic in topics)
-        async with asyncio.timeout(self._deadline):
-            await self._confirmed()
+        until = asyncio.get_running_loop().time() + self._deadline
+        await self._confirmed(until)
+        async with asyncio.timeout_at(until):
             ranges = await asyncio.gather(*sends)
         return dict(zip(topics, ranges, strict=True))
 
-    async def _confirmed(self) -> None:
+    async def _confirmed(self, until: float) -> None:
         """Wait until the group confirms that the partitions are ours; a short outage of Kafka ends so, too."""
-        try:
-            while not self._still_member():
-                await asyncio.sleep(CONFIRM_SECONDS)
-        except asyncio.CancelledError:
-            raise ReplacedError("the group no longer confirms this worker, another may own the partition") from None
+        while not self._still_member():
+            if asyncio.get_running_loop().time() > until:
+                raise ReplacedError("the group no longer confirms this worker, another may own the partition")
+            await asyncio.sleep(CONFIRM_SECONDS)
 
     async def _send_rows(self, topic: str, partition: int, rows: Iterable[Row]) -> OffsetRange:
         producer = self._producer()

@@ -28,9 +28,6 @@ SIZE = "max.message.bytes"
 #: What the headers of a dead letter may add to the bytes as received.
 HEADER_BYTES = 16_384
 
-#: Record size of `dead-letters` where the table of topics says nothing: far above any broker's usual limit.
-DEAD_LETTER_BYTES = 16 * 1024 * 1024
-
 
 class TopicFault(Exception):
     """Topics that cannot be used as they are; one line each: which, what it is, what it must be, what to do."""
@@ -66,7 +63,7 @@ async def create_missing(admin: AIOKafkaAdminClient, settings: Settings) -> None
     # All topics are asked for, never these names: the embedded broker creates whatever it is asked about.
     present = set(await admin.list_topics())
     missing = [
-        NewTopic(name, settings.partitions, settings.replication_factor, topic_configs=config_at_creation(topic))
+        NewTopic(name, settings.partitions, settings.replication_factor, topic_configs=topic.config)
         for name, topic in wanted.items()
         if name not in present
     ]
@@ -84,11 +81,6 @@ async def create_missing(admin: AIOKafkaAdminClient, settings: Settings) -> None
         if monotonic() > until:
             raise TopicFault(f"topics {sorted(wanted)} were created but the broker does not list them all")
         await asyncio.sleep(0.1)
-
-
-def config_at_creation(topic: Topic) -> dict[str, str]:
-    """Settings of a topic that we create."""
-    return ({SIZE: str(DEAD_LETTER_BYTES)} if topic is DEAD_LETTERS else {}) | topic.config
 
 
 async def partition_counts(admin: AIOKafkaAdminClient, prefix: str) -> dict[str, int]:

@@ -44,6 +44,7 @@ class Result:
 
     start_seconds: from the start of the process to that. to_output_seconds: from then to the append of the last
     output. to_done_seconds: from then until offsets were committed to the end and the view was complete.
+    loop_ms: of `python_loop_ms` just before.
     """
 
     peer: str
@@ -52,6 +53,7 @@ class Result:
     start_seconds: float
     to_output_seconds: float
     to_done_seconds: float
+    loop_ms: float
     cpu_seconds_per_million: dict[str, float]
     other_cores: float
     peak_rss_mib: float
@@ -83,6 +85,7 @@ async def measure(
 ) -> Result:
     """Run a system on what is in its topic of changes. servers: name -> pid. Raises RunFailed."""
     log = directory / f"{place.name}.log"
+    loop_ms = python_loop_ms()
     started = time.time()
     process = start(peer, place, log)
     sampler = Sampler({"peer": process.pid, **servers})
@@ -94,7 +97,7 @@ async def measure(
     finally:
         stop(process)
     records = await cluster.read(place.names.records)
-    result = figures(peer, expected.changes, records, sampler, (started, done))
+    result = figures(peer, expected.changes, records, sampler, (started, done), loop_ms)
     topics = [name for name in await cluster.topics() if name.startswith((place.prefix, f"{place.name}-"))]
     result.outputs = {
         name.removeprefix(place.name).lstrip(".-"): count
@@ -104,6 +107,17 @@ async def measure(
     result.checks = await check(peer, place, expected, records)
     await cluster.delete(topics)
     return result
+
+
+def python_loop_ms() -> float:
+    """How fast a core is just now: the least time of a fixed loop, in ms. Rates of other machines scale with it."""
+    best = float("inf")
+    for _ in range(7):
+        begun, counts = time.perf_counter(), dict[int, int]()
+        for number in range(200_000):
+            counts[number & 1023] = counts.get(number & 511, 0) + number
+        best = min(best, time.perf_counter() - begun)
+    return round(best * 1000, 1)
 
 
 def start(peer: Peer, place: Deployment, log: Path) -> subprocess.Popen[bytes]:
@@ -150,7 +164,9 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def figures(peer: Peer, changes: int, records: Records, sampler: Sampler, span: tuple[float, float]) -> Result:
+def figures(
+    peer: Peer, changes: int, records: Records, sampler: Sampler, span: tuple[float, float], loop_ms: float
+) -> Result:
     """The figures of a run; span: the times of its start and of its end as it was seen from outside."""
     started, done = span
     first, last, head = appends(peer, records)
@@ -165,6 +181,7 @@ def figures(peer: Peer, changes: int, records: Records, sampler: Sampler, span: 
         start_seconds=round(first - started, 3),
         to_output_seconds=last - first,
         to_done_seconds=done - first,
+        loop_ms=loop_ms,
         cpu_seconds_per_million={name: round(seconds / millions, 2) for name, seconds in cpu.items()},
         other_cores=round((cpu["machine"] - ours) / (done - first), 2),
         peak_rss_mib=round(sampler.peak_mib("peer"), 1),

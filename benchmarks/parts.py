@@ -43,11 +43,12 @@ PARTS: Final = (
     ("/aiokafka/consumer/", "", "consumer"),
     ("/aiokafka/", "", "kafka connections"),
     ("/agents/resolve.py", "resolve_one", "kernel, compiled"),
+    ("/asyncio/base_events.py", "run_forever", "event loop, other"),
     ("/agents/", "", "agents, other"),
     ("/site-packages/faust/", "", "faust and mode"),
     ("/site-packages/mode/", "", "faust and mode"),
 )
-REST: Final = "event loop, other"
+REST: Final = "start and end"
 
 
 def part_of(frame: FrameType | None) -> str:
@@ -90,10 +91,10 @@ class ThreadClocks:
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
-        threading.Thread(target=self._watch, name="clocks", daemon=True).start()
+        threading.Thread(target=self._watch, daemon=True).start()
 
     def seconds(self) -> dict[str, float]:
-        """By name of the thread."""
+        """By what the thread runs, or its class."""
         return dict(self._seconds)
 
     def _watch(self) -> None:
@@ -103,7 +104,9 @@ class ThreadClocks:
                     continue
                 try:
                     clock = time.pthread_getcpuclockid(thread.ident)
-                    self._seconds[thread.name] = time.clock_gettime(clock)
+                    # Faust runs its Kafka consumer in a thread that is named by nothing but a number.
+                    name = type(getattr(thread, "service", thread)).__name__
+                    self._seconds[name] = time.clock_gettime(clock)
                 except OSError:
                     continue
             time.sleep(0.2)

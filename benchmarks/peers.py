@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agents.names import TopicNames
-from agents.topics import config_at_creation
 from benchmarks.cluster import APPEND_TIME
 from streams.topics import TOPICS
 
@@ -73,7 +72,7 @@ class Deployment:
         """The topics to create before the start, with their settings; Faust makes its changelog itself."""
         if peer.stock:
             return {self.names.changes: APPEND_TIME, self.names.records: APPEND_TIME}
-        return {topic.full_name(self.prefix): {**config_at_creation(topic), **APPEND_TIME} for topic in TOPICS}
+        return {topic.full_name(self.prefix): {**topic.config, **APPEND_TIME} for topic in TOPICS}
 
     def command(self, peer: Peer) -> list[str]:
         """Arguments of the process."""

@@ -56,6 +56,7 @@ METHOD = """\
 - Stock Faust gets the first part of the same changes as JSON, where the table says fewer: its rate is flat.
   Its merge is the simple one that people write (a value for each field, last update wins, priority within a second);
   Syncline's also keeps what loses, with its causes, and reports each conflict to a topic.
+- Nothing is warmed up: the first system meets a broker that has just started. `--rounds 2` runs them backwards, too.
 - All on one machine with the broker and Redis; where there were several runs, the median."""
 
 
@@ -132,11 +133,11 @@ def show(results: Sequence[Result]) -> None:
     """Print the table."""
     table = Table(title="One job on one machine", title_justify="left")
     for number, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="left" if number in (0, len(HEADINGS) - 1) else "right")
+        words = number in (0, len(HEADINGS) - 1)
+        table.add_column(heading, justify="left" if words else "right", no_wrap=words and number == 0)
     for cells in rows(results):
         table.add_row(*cells)
-    console = Console()
-    (console if console.width >= 150 else Console(width=150)).print(table)
+    Console(width=160).print(table)
 
 
 def write(name: str, results: Sequence[Result], facts: dict[str, Any]) -> Path:
@@ -144,6 +145,7 @@ def write(name: str, results: Sequence[Result], facts: dict[str, Any]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     legend = [f"- `{peer.name}`: {peer.what}" for peer in PEERS]
     others = [f"{r.other_cores:.2f}" for r in results]
+    loops = [str(r.loop_ms) for r in results]
     lines = [
         "# Throughput of one job",
         "",
@@ -152,6 +154,7 @@ def write(name: str, results: Sequence[Result], facts: dict[str, Any]) -> Path:
         *legend,
         "",
         *(f"- {what}: {fact}" for what, fact in facts.items()),
+        f"- ms of a fixed Python loop (the speed of a core) before each run: {', '.join(loops)}",
         f"- cores used by anything else meanwhile, run by run: {', '.join(others)}",
         "",
         "## How it is measured",

@@ -101,14 +101,21 @@ def _account(
         if len(made_by) != 1 or write.value == made_by[0].value:
             return Account(write, AGREES if write.value != NULL else LEFT_OUT, "")
         return Account(write, LOSES, _lost(write, made_by[0], rule, judgement, policy))
-    by_time = rule.resolver.time_counts
+    overruled = _overruled(write, name, entity, rule, policy)
+    return Account(write, OVERRULED if overruled else LEFT_OUT, overruled or f"{rule.resolver.name} does not count it")
+
+
+def _overruled(write: Write, name: str, entity: Entity, rule: Rule, policy: EntityPolicy) -> str:
+    """What overruled a write that is not live; empty if nothing did."""
     for tombstone in entity.tombstones:
         if buries(tombstone, write, policy.window_ms, policy.tombstone_by_time):
-            return Account(write, OVERRULED, f"the delete {name_of(tombstone)} {_evidence(tombstone, write)}")
+            return f"the delete {name_of(tombstone)} {_evidence(tombstone, write)}"
     for other in entity.fields[name]:
-        if other is not write and dominates(other, write, policy.window_ms, by_time):
-            return Account(write, OVERRULED, f"{name_of(other)} {_evidence(other, write)}")
-    return Account(write, LEFT_OUT, f"{rule.resolver.name} does not count it")
+        if other is write or (other.dot.by_steward and rule.resolver.name == "sum"):
+            continue
+        if dominates(other, write, policy.window_ms, rule.resolver.time_counts):
+            return f"{name_of(other)} {_evidence(other, write)}"
+    return ""
 
 
 def _lost(write: Write, winner: Write, rule: Rule, judgement: Judgement, policy: EntityPolicy) -> str:

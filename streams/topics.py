@@ -11,8 +11,10 @@ from dataclasses import dataclass
 DEFAULT_PREFIX = "syncline."
 DEFAULT_PARTITIONS = 8
 
+MIB = 1024 * 1024
 KEEP_FOREVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
-COMPACT = {"cleanup.policy": "compact"}
+# A state has at most half a MiB; a record adds where its values come from, and a conflict its candidates.
+COMPACT = {"cleanup.policy": "compact", "max.message.bytes": str(4 * MIB)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +34,18 @@ class Topic:
 
 
 # LogAppendTime makes the append time "now" for the clock guard, whoever produced the record. Without
-# retention.ms=-1 a record whose own time is old vanishes without an error.
+# retention.ms=-1 a record whose own time is old vanishes without an error. What is far too large is let in, so
+# that it ends in dead letters, where it can be seen, and not in a producer's log.
 CHANGES = Topic(
     "changes",
-    {**KEEP_FOREVER, "message.timestamp.type": "LogAppendTime"},
+    {**KEEP_FOREVER, "message.timestamp.type": "LogAppendTime", "max.message.bytes": str(12 * MIB)},
     ("cleanup.policy", "message.timestamp.type", "retention.ms"),
 )
 CHANGELOG = Topic("entities-changelog", COMPACT, ("cleanup.policy",))
 RECORDS = Topic("records", COMPACT, ("cleanup.policy",))
-CONFLICTS = Topic("conflicts", KEEP_FOREVER, ("cleanup.policy",))
-# Bytes as received may be as large as the broker let in; a dead letter adds headers to them.
-DEAD_LETTERS = Topic("dead-letters", KEEP_FOREVER, ("cleanup.policy",))
+CONFLICTS = Topic("conflicts", {**KEEP_FOREVER, "max.message.bytes": str(4 * MIB)}, ("cleanup.policy",))
+# Bytes as received, with headers added to them.
+DEAD_LETTERS = Topic("dead-letters", {**KEEP_FOREVER, "max.message.bytes": str(16 * MIB)}, ("cleanup.policy",))
 COMMANDS = Topic("commands", KEEP_FOREVER, ("cleanup.policy",))
 
 TOPICS = (CHANGES, CHANGELOG, RECORDS, CONFLICTS, DEAD_LETTERS, COMMANDS)

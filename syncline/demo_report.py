@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from agents.names import TopicNames
@@ -49,7 +50,7 @@ class Report(NamedTuple):
             "dead_letters": [
                 {"message": message, "place": place, "reason": reason} for place, reason, message in self.letters
             ],
-            "digests": [found._asdict() for found in self.digests],
+            "digests": [asdict(found) for found in self.digests],
             "records": [record.model_dump() for record in self.records],
         }
 
@@ -108,15 +109,13 @@ def print_report(report: Report) -> None:
     """The tables of a report, on stdout."""
     rows = [
         (
-            shown(conflict.key),
-            conflict.field,
-            conflict.kind,
+            f"{shown(conflict.key)} {shown(conflict.field)}\n{conflict.kind}",
             shown(why),
             "open" if (conflict.key, conflict.field) in report.open else "settled",
         )
         for conflict, why in report.conflicts
     ]
-    _print("Conflicts, and who won why", ["entity", "field", "kind", "decision", "now"], rows)
+    _print("Conflicts, and who won why", ["entity, field, kind", "decision", "now"], rows)
     _print("Dead letters: bad input is kept with its reason", ["record", "reason", "message"], report.letters)
     rows_of_records = [(shown(record.key), _fields(record), ", ".join(record.contested)) for record in report.records]
     _print("Golden records", ["entity", "fields", "in conflict"], rows_of_records)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
@@ -22,7 +22,8 @@ from streams.policy import Policy
 from syncline.topic_reader import read_topic
 
 
-class Digest(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Digest:
     """SHA-256 (hex) over a place's lines, each with its line feed, and their number."""
 
     place: str

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import DefaultPartitioner
 
 from agents.log_ends import log_ends
@@ -30,12 +31,18 @@ async def connected(kafka: str, group: str | None = None) -> AsyncIterator[AIOKa
         await consumer.stop()
 
 
-async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+async def partitions_of(kafka: str, topic: str) -> list[TopicPartition]:
     """The partitions of a topic; none for a topic that is not there, which is not created by asking."""
-    # All topics are asked for, never this name: some brokers create whatever they are asked about.
-    if topic not in await consumer.topics():
-        return []
-    return [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    try:
+        await admin.start()
+        # All topics are asked for first, not this name: some brokers create whatever they are asked about.
+        if topic not in await admin.list_topics():
+            return []
+        (described,) = await admin.describe_topics([topic])
+        return [TopicPartition(topic, number) for number in range(len(described["partitions"]))]
+    finally:
+        await admin.close()
 
 
 def partition_of(key: bytes, partitions: Sequence[TopicPartition]) -> TopicPartition:
@@ -46,17 +53,17 @@ def partition_of(key: bytes, partitions: Sequence[TopicPartition]) -> TopicParti
 
 async def read_topic(
     kafka: str, topic: str, key: bytes | None = None
-) -> AsyncIterator[tuple[int, list[ConsumerRecord]]]:
+) -> AsyncGenerator[tuple[int, list[ConsumerRecord]], None]:
     """Each partition's records in their order, as (partition, some of them), up to the ends at the start.
 
     key: only this key's records, from its partition alone. A topic that is not there yields nothing.
     """
+    partitions = await partitions_of(kafka, topic)
+    if not partitions:
+        return
+    if key is not None:
+        partitions = [partition_of(key, partitions)]
     async with connected(kafka) as consumer:
-        partitions = await partitions_of(consumer, topic)
-        if key is not None and partitions:
-            partitions = [partition_of(key, partitions)]
-        if not partitions:
-            return
         async for partition, records in _read_to_ends(kafka, consumer, partitions):
             if key is not None:
                 records = [record for record in records if record.key == key]
@@ -66,7 +73,7 @@ async def read_topic(
 
 async def _read_to_ends(
     kafka: str, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]
-) -> AsyncIterator[tuple[int, list[ConsumerRecord]]]:
+) -> AsyncGenerator[tuple[int, list[ConsumerRecord]], None]:
     ends = await log_ends(kafka, partitions)
     starts = await consumer.beginning_offsets(partitions)
     left = {tp for tp in partitions if starts[tp] < ends[tp]}

@@ -55,7 +55,7 @@ async def wait_until_visible(settings: Settings, timeout_seconds: float) -> None
 
 async def _ends(kafka: str, consumer: AIOKafkaConsumer, topic: str) -> dict[TopicPartition, int]:
     """The ends of the partitions that hold anything."""
-    partitions = await partitions_of(consumer, topic)
+    partitions = await partitions_of(kafka, topic)
     if not partitions:
         return {}
     starts = await consumer.beginning_offsets(partitions)

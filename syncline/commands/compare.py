@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,7 +64,7 @@ def digest(
 
     found = run(settings, work())
     if output is Output.json:
-        write_json([row._asdict() for row in found])
+        write_json([asdict(row) for row in found])
     else:
         write_table(["place", "count", "sha256"], [(row.place, str(row.count), row.sha256) for row in found])
     if len({row.sha256 for row in found}) > 1:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from syncline.terminal import CommandError, Output
+
+if TYPE_CHECKING:
+    from agents.settings import Settings
+    from streams.policy import Policy
 
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table, or json for programs.")]
 KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="Entity key: entity_type:entity_id.")]
@@ -55,7 +59,7 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_flags
 
 
-def read_settings(**flags: Any) -> Any:
+def read_settings(**flags: Any) -> Settings:
     """Settings of the environment with flags over them. Raises CommandError."""
     from pydantic import ValidationError
 
@@ -70,6 +74,17 @@ def read_settings(**flags: Any) -> Any:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
         raise CommandError(f"setting SYNCLINE_{name.upper()}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def read_policy(settings: Settings) -> Policy:
+    """The policy that the settings name. Raises CommandError."""
+    from streams.policy import PolicyError
+    from syncline.policy_file import load_policy
+
+    try:
+        return load_policy(settings.config)
+    except PolicyError as error:
+        raise CommandError(str(error)) from None
 
 
 def check_key(key: str) -> bytes:

@@ -69,7 +69,7 @@ def _command(settings: Settings, kind: Literal["force_sync", "invalidate"], key:
     from schemas.command import Command
     from syncline.hybrid_clock import wall_clock_ms
     from syncline.kafka_producer import started_producer
-    from syncline.topic_reader import connected, partitions_of
+    from syncline.topic_reader import partitions_of
 
     topic = TopicNames.with_prefix(settings.topic_prefix).commands
     entity_type, _, entity_id = key.partition(":")
@@ -84,9 +84,8 @@ def _command(settings: Settings, kind: Literal["force_sync", "invalidate"], key:
     )
 
     async def work() -> None:
-        async with connected(settings.kafka) as consumer:
-            if not await partitions_of(consumer, topic):
-                raise CommandError(f"topic {topic} is not there; a worker creates it: syncline worker")
+        if not await partitions_of(settings.kafka, topic):
+            raise CommandError(f"topic {topic} is not there; a worker creates it: syncline worker")
         producer = await started_producer(settings.kafka)
         try:
             await producer.send_and_wait(topic, key=raw, value=encode_command(command))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncline.commands.options import with_settings
+from syncline.commands.options import read_settings, with_settings
 
 if TYPE_CHECKING:
     from agents.settings import Settings
@@ -35,7 +35,5 @@ def up(settings: Settings, web_port: PortOption = None, log_level: LevelOption =
 
 
 def _with(settings: Settings, **changed: object) -> Settings:
-    from syncline.commands.options import read_settings
-
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     return read_settings(**{**given, **{name: value for name, value in changed.items() if value is not None}})

@@ -212,3 +212,23 @@ async def test_two_workers_share_and_one_takes_over(lane: Lane) -> None:
         second.terminate()
         assert second.wait(PATIENCE_SECONDS) == 0
     await lane.check()
+
+
+async def test_a_stopped_worker_that_goes_on_overwrites_nothing(lane: Lane) -> None:
+    """A worker stopped beyond its session sends nothing once it runs again, or ends; what its successor wrote stays."""
+    with ExitStack() as stack:
+        first = stack.enter_context(lane.worker(KERNEL_DELAY_SECONDS="0.1", SYNCLINE_SEND_SECONDS="5"))
+        await until_log_says(first, "Worker ready")
+        await lane.publish(3000)
+        await lane.some_committed()
+        first.send_signal(signal.SIGSTOP)
+        second = stack.enter_context(lane.worker())
+        await lane.all_committed(second)
+        await lane.publish(500, start=3000)
+        await lane.all_committed(second)
+        first.send_signal(signal.SIGCONT)
+        await asyncio.sleep(2.0)
+        await lane.publish(500, start=3500)
+        await lane.all_committed()
+        assert first.poll() in (None, 70)
+    await lane.check()
