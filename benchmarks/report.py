@@ -41,8 +41,11 @@ HEADINGS = (
     "Redis",
     "peak RSS MiB",
     "records",
+    "other cores",
     "right",
 )
+#: Cores that other work may use before the rates of a run say nothing (of each other, least of all).
+OTHERS_ALLOWED = 0.1
 METHOD = """\
 - `changes/s`: from the broker's append of the first golden record to that of the last (`LogAppendTime`). The changes
   that the first append stands for are not counted. Syncline writes one golden record for each entity of a batch,
@@ -57,6 +60,7 @@ METHOD = """\
   Its merge is the simple one that people write (a value for each field, last update wins, priority within a second);
   Syncline's also keeps what loses, with its causes, and reports each conflict to a topic.
 - Nothing is warmed up: the first system meets a broker that has just started. `--rounds 2` runs them backwards, too.
+- `other cores`: what neither the system, the broker, Redis nor the benchmark used, the most of the runs.
 - All on one machine with the broker and Redis; where there were several runs, the median."""
 
 
@@ -120,6 +124,7 @@ def row(name: str, runs: Sequence[Result], plain: float | None, with_redis: floa
         *(f"{seconds:.1f}" for seconds in cpu.values()),
         f"{max(r.peak_rss_mib for r in runs):.0f}",
         f"{runs[0].outputs.get('records', 0):,}",
+        f"{max(r.other_cores for r in runs):.2f}",
         ", ".join(f"{what} {'ok' if all(r.checks[what] for r in runs) else 'DIFFERS'}" for what in runs[0].checks),
     ]
 
@@ -137,25 +142,37 @@ def show(results: Sequence[Result]) -> None:
         table.add_column(heading, justify="left" if words else "right", no_wrap=words and number == 0)
     for cells in rows(results):
         table.add_row(*cells)
-    Console(width=160).print(table)
+    console = Console(width=160)
+    console.print(table)
+    console.print(disturbed(results))
+
+
+def disturbed(results: Sequence[Result]) -> str:
+    """A warning when something else used the machine during a run; empty when nothing did."""
+    names = sorted({r.peer for r in results if r.other_cores > OTHERS_ALLOWED})
+    if not names:
+        return ""
+    return (
+        f"Not a measurement to quote: other work used more than {OTHERS_ALLOWED} core during {', '.join(names)}. "
+        "Rates and ratios of such runs are wrong in either direction; run it again on a quiet machine."
+    )
 
 
 def write(name: str, results: Sequence[Result], facts: dict[str, Any]) -> Path:
     """Write results/<name>.md and .json; returns the path of the first."""
     RESULTS.mkdir(exist_ok=True)
     legend = [f"- `{peer.name}`: {peer.what}" for peer in PEERS]
-    others = [f"{r.other_cores:.2f}" for r in results]
     loops = [str(r.loop_ms) for r in results]
     lines = [
         "# Throughput of one job",
         "",
+        *([f"**{disturbed(results)}**", ""] if disturbed(results) else []),
         *markdown(HEADINGS, rows(results)),
         "",
         *legend,
         "",
         *(f"- {what}: {fact}" for what, fact in facts.items()),
         f"- ms of a fixed Python loop (the speed of a core) before each run: {', '.join(loops)}",
-        f"- cores used by anything else meanwhile, run by run: {', '.join(others)}",
         "",
         "## How it is measured",
         "",

@@ -14,11 +14,11 @@ from agents.settings import Settings
 from agents.view import GUARD_PREFIX, VIEW_PREFIX
 from schemas.change import parse_change_line
 from schemas.refusal import Refusal
-from streams.policy import Policy, PolicyError
+from streams.policy import Policy
+from syncline.commands.options import read_policy
 from syncline.demo_report import Report, make_report, print_report
 from syncline.line_file import NotDelivered, Summary, numbered_lines, publish_lines
 from syncline.local import WorkerProcess, servers, with_changes
-from syncline.policy_file import load_policy
 from syncline.publisher import Publisher
 from syncline.terminal import CommandError, Output, run, say, shown, write_json, write_lines
 from syncline.topic_reader import read_topic
@@ -47,10 +47,7 @@ def run_demo(settings: Settings, input_file: Path | None, output: Output) -> int
         running = with_changes(running, {"web_port": 0})
         if input_file is None and running.config is None:
             running = with_changes(running, {"config": str(STORY_POLICY)})
-        try:
-            policy = load_policy(running.config)
-        except PolicyError as error:
-            raise CommandError(str(error)) from None
+        policy = read_policy(running)
         if configured:
             run(running, _refuse_foreign_data(running, file))
         worker = WorkerProcess(running, directory / "worker.log")

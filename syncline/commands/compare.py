@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncline.commands.options import OutputOption, with_settings
+from syncline.commands.options import OutputOption, read_policy, with_settings
 from syncline.terminal import CommandError, Output, need_redis, run, say, write_json, write_lines, write_table
 
 if TYPE_CHECKING:
@@ -68,10 +68,8 @@ def digest(
     else:
         write_table(["place", "count", "sha256"], [(row.place, str(row.count), row.sha256) for row in found])
     if len({row.sha256 for row in found}) > 1:
-        say(
-            "syncline: the places differ; if changes are still under way, `syncline wait` first, and if table or replay"
-        )
-        say("syncline: differs alone, SYNCLINE_CONFIG here must be the policy file that the workers have")
+        hint = "`syncline wait` first, and give SYNCLINE_CONFIG the policy file that the workers have"
+        say(f"syncline: {', '.join(row.place for row in found)} differ; {hint}")
         raise typer.Exit(1)
 
 
@@ -93,12 +91,6 @@ def wait(
 
 
 def _checked(settings: Settings, places: list[Place]) -> Policy:
-    from streams.policy import PolicyError
-    from syncline.policy_file import load_policy
-
     if Place.view in places:
         need_redis(settings)
-    try:
-        return load_policy(settings.config)
-    except PolicyError as error:
-        raise CommandError(str(error)) from None
+    return read_policy(settings)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schemas.canonical import canonical, parse
-from syncline.commands.options import KeyArgument, OutputOption, check_key, with_settings
+from syncline.commands.options import KeyArgument, OutputOption, check_key, read_policy, with_settings
 from syncline.terminal import CommandError, Output, run, say, shown, write_json, write_lines, write_table
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 def get(settings: Settings, key: KeyArgument, output: OutputOption = Output.table) -> None:
     """Print an entity's golden record; of a deleted one, that it is deleted."""
     from streams.merge import judge_existence
-    from syncline.policy_file import load_policy
 
     record, entity = run(settings, _look_up(settings, check_key(key)))
     if record is not None:
@@ -30,7 +29,7 @@ def get(settings: Settings, key: KeyArgument, output: OutputOption = Output.tabl
         return
     if entity is None:
         raise _unknown(settings, key)
-    rules = load_policy(settings.config).of(key.partition(":")[0])
+    rules = read_policy(settings).of(key.partition(":")[0])
     contested = ["*"] if judge_existence(entity, rules).contested else []
     told = {"clock": entity.clock(), "contested": contested, "exists": False, "fields": {}, "key": key, "pending": []}
     if output is Output.json:
@@ -49,16 +48,11 @@ def explain(
 ) -> None:
     """Say why each value won, over which losers, on what evidence and by which rule of the policy."""
     from streams.explain import explain as reasons_of
-    from streams.policy import PolicyError
-    from syncline.policy_file import load_policy
 
+    policy = read_policy(settings)
     record, entity = run(settings, _look_up(settings, check_key(key), always_state=True))
     if entity is None:
         raise _unknown(settings, key)
-    try:
-        policy = load_policy(settings.config)
-    except PolicyError as error:
-        raise CommandError(str(error)) from None
     if record is not None and record.policy_version != policy.version:
         say(
             f"syncline: this explains by policy {policy.version}, the record was made under {record.policy_version}: "

@@ -22,31 +22,13 @@ from agents.settings import Settings
 from schemas.codec import decode_record
 from syncline import Publisher, SyncPublisher
 from syncline.demo import STORY_FILE, STORY_POLICY
-from syncline.local import WorkerProcess, with_changes
+from syncline.local import WorkerProcess
 from syncline.places import newest_values
 from tests.conftest import Deployment
+from tests.integration.shell import Shell, worker_settings
 
 PLACES = ("view", "records", "table", "replay")
 TIMEOUT_SECONDS = 120
-
-
-class Shell:
-    """Runs `syncline` as a child process, in the environment of one deployment."""
-
-    def __init__(self, deployment: Deployment, **more: str) -> None:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("SYNCLINE_")}
-        self.environment = {**kept, **deployment.environment(), "SYNCLINE_PARTITIONS": "2", **more}
-
-    def run(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """The finished process, whatever its code."""
-        command = [sys.executable, "-m", "syncline", *arguments]
-        return subprocess.run(command, input=stdin, capture_output=True, env=self.environment, timeout=TIMEOUT_SECONDS)
-
-    def out(self, *arguments: str, stdin: bytes = b"") -> str:
-        """Stdout of a command that must succeed without a message."""
-        done = self.run(*arguments, stdin=stdin)
-        assert (done.returncode, done.stderr.decode()) == (0, ""), done.stdout.decode()
-        return done.stdout.decode()
 
 
 @pytest.fixture
@@ -58,19 +40,7 @@ def shell(deployment: Deployment) -> Shell:
 @pytest.fixture
 def settings(deployment: Deployment) -> Settings:
     """The same as settings, for a worker."""
-    return with_changes(
-        Settings(),
-        {
-            "kafka": deployment.kafka,
-            "redis": deployment.redis,
-            "topic_prefix": deployment.topic_prefix,
-            "app_id": deployment.app_id,
-            "config": str(STORY_POLICY),
-            "partitions": 2,
-            "web_port": 0,
-            "session_seconds": 6.0,
-        },
-    )
+    return worker_settings(deployment, config=str(STORY_POLICY), partitions=2)
 
 
 @pytest.fixture
@@ -224,6 +194,19 @@ def test_programs_without_asyncio_publish_too(deployment: Deployment) -> None:
     assert threading.active_count() == before
 
 
+def test_places_that_differ_are_told(shell: Shell, worker: WorkerProcess) -> None:
+    """Digest ends with 1 and one line when a place holds something else, here a replay under another policy."""
+    history = [change("1", fields={"tags": ["a"]}), change("1", source="web", fields={"tags": ["b"]})]
+    shell.out("publish", "-", stdin=lines(*history))
+    shell.out("wait", "--timeout", "60")
+    del shell.environment["SYNCLINE_CONFIG"]
+    done = shell.run("digest", "records", "replay", "-o", "json")
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert b"records, replay differ" in done.stderr
+    assert len({row["sha256"] for row in json.loads(done.stdout)}) == 2
+    assert b"SYNCLINE_CONFIG" in shell.run("explain", "customer:1").stderr
+
+
 def test_commands_reach_the_worker(shell: Shell, worker: WorkerProcess, deployment: Deployment) -> None:
     """Invalidate takes an entity out of the view, force-sync brings it back."""
     shell.out("publish", "-", stdin=lines(change("1")))
@@ -258,7 +241,7 @@ def test_demo_shows_conflicts_and_ends_by_itself() -> None:
     for words in (
         "billing@1 over crm@1: billing ranks before crm",
         "on_delete is update_wins",
-        "until a person decides",
+        "web wrote 30 min later; until a person",
         "crm@2 over web@1: the group postal goes to crm",
         *("clock_skew", "unknown_source", "not_avro"),
         "view = records = table = replay",
