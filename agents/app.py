@@ -10,7 +10,6 @@ from time import monotonic
 from typing import Any
 
 import faust
-import yaml
 from faust.types import TP
 from mode import Service
 from mode.types import ServiceT
@@ -25,6 +24,7 @@ from agents.materialize import Materializer
 from agents.metrics import Metrics
 from agents.names import TopicNames
 from agents.outbox import Outbox
+from agents.policy_file import load_policy
 from agents.resolve import Kernel, Work, resolver_agent
 from agents.settings import Settings, SettingsError, load_settings
 from agents.topics import prepare_topics_or_end
@@ -33,7 +33,7 @@ from agents.watchdog import Watchdog
 from agents.worker import SynclineWorker, freeze_recovered, harden_process
 from streams.batch import BatchResolver
 from streams.entity_codec import position_of
-from streams.policy import Policy, PolicyError, parse_policy
+from streams.policy import Policy, PolicyError
 
 #: Whole fetches in a queue between the consumer and an agent; each may have thousands of records.
 QUEUED_BATCHES = 4
@@ -89,7 +89,7 @@ def build(
     """
     harden_process()
     names = TopicNames.with_prefix(settings.topic_prefix)
-    policy = read_policy(settings)
+    policy = policy_or_end(settings)
     kernel = kernel or BatchResolver(policy, names.changes)
     app = new_app(settings, names)
     metrics = Metrics()
@@ -253,16 +253,12 @@ def checks(app: SynclineApp) -> list[web.Check]:
     ]
 
 
-def read_policy(settings: Settings) -> Policy:
+def policy_or_end(settings: Settings) -> Policy:
     """The policy of the settings. Ends the process with code 78 for a file it cannot use."""
-    document: object = {}
     try:
-        if settings.config is not None:
-            with open(settings.config, encoding="utf-8") as file:
-                document = yaml.safe_load(file) or {}
-        return parse_policy(document)
-    except (OSError, UnicodeError, yaml.YAMLError, PolicyError) as error:
-        end_process(EX_CONFIG, f"policy {settings.config}: {error}")
+        return load_policy(settings.config)
+    except PolicyError as error:
+        end_process(EX_CONFIG, str(error))
 
 
 def __getattr__(name: str) -> faust.App:

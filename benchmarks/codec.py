@@ -70,8 +70,7 @@ def examples() -> list[bytes]:
         {"fields": more, "seen": seen, "before": {"tier": "silver", "visits": 11}},
     ]
     return [
-        codec.encode_change(Change(**head, event_id=f"customer:c-004711@crm@{i}", **p))
-        for i, p in enumerate(parts)
+        codec.encode_change(Change(**head, event_id=f"customer:c-004711@crm@{i}", **p)) for i, p in enumerate(parts)
     ]
 
 
@@ -162,9 +161,7 @@ def compiled_report() -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
-    arguments = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--compile", action="store_true", help="also in a copy compiled by mypyc")
     chosen = arguments.parse_args()
     report()

@@ -18,7 +18,7 @@ async def profile(job: Job) -> None:
         samples = json.loads(file.read_text())
     compiled = report.compiled()
     say(f"{result.output_rate:,.0f} changes/s while sampled; {len(compiled)} modules compiled")
-    print("us of CPU for each change, from the start of the process to its end")
+    print("us of CPU for each change, from when all is imported to the end of the process")
     for thread, seconds in samples.items():
         total = sum(seconds.values())
         print(f"  {thread}: {total / job.changes * 1e6:.2f}")

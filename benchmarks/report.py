@@ -56,7 +56,8 @@ METHOD = """\
 - CPU: seconds of the process tree for each million changes in the span until done; the broker's and Redis's beside it.
 - `right`: the digest of the last golden record of every entity, in the topic and in Redis, is that of a fold of the
   same changes: `streams.fold.Replay` for Syncline, `benchmarks/stock_fold.py` for stock Faust.
-- Stock Faust gets the first part of the same changes as JSON, where the table says fewer: its rate is flat.
+- Stock Faust gets the first part of the same changes as JSON, where the table says fewer. That its rate would
+  stay the same with more is assumed, not measured.
   Its merge is the simple one that people write (a value for each field, last update wins, priority within a second);
   Syncline's also keeps what loses, with its causes, and reports each conflict to a topic.
 - Nothing is warmed up: the first system meets a broker that has just started. `--rounds 2` runs them backwards, too.
@@ -142,7 +143,7 @@ def show(results: Sequence[Result]) -> None:
         table.add_column(heading, justify="left" if words else "right", no_wrap=words and number == 0)
     for cells in rows(results):
         table.add_row(*cells)
-    console = Console(width=160)
+    console = Console(width=200)
     console.print(table)
     console.print(disturbed(results))
 

@@ -16,12 +16,12 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from agents.policy_file import load_policy
 from agents.settings import Settings
 from agents.topics import config_faults, count_faults, partition_counts, topic_configs
 from streams.policy import PolicyError
 from streams.topics import TOPICS
 from syncline.hybrid_clock import wall_clock_ms
-from syncline.policy_file import load_policy
 from syncline.terminal import address, no_broker
 
 TIMEOUT_SECONDS = 15.0

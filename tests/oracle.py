@@ -205,11 +205,7 @@ def writes_of(change: dict[str, Any]) -> dict[str, Write]:
         return {}
     before = {name: canonical(value) for name, value in (change["before"] or {}).items()}
     values = {name: canonical(value) for name, value in change["fields"].items()}
-    return {
-        name: write(change, value, before.get(name))
-        for name, value in values.items()
-        if value != before.get(name)
-    }
+    return {name: write(change, value, before.get(name)) for name, value in values.items() if value != before.get(name)}
 
 
 def touch_of(change: dict[str, Any]) -> Write | None:
@@ -613,9 +609,7 @@ class View:
         return self.fields[name].live if name in self.fields else []
 
 
-def conflicts(
-    changes: Sequence[dict[str, Any]], policy: dict[str, Any] | None = None
-) -> list[dict[str, Any]]:
+def conflicts(changes: Sequence[dict[str, Any]], policy: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """The conflict records in arrival order; those of one change by field name, `*` last."""
     records: list[dict[str, Any]] = []
     histories: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -671,9 +665,7 @@ def existence_conflict(change: dict[str, Any], after: View) -> dict[str, Any]:
     kind = "delete_recently_updated" if latest.is_tombstone else "update_recently_deleted"
     outcome = outcome_of(existence.winner, tombstone_of(change) or touch_of(change))
     value = canonical(existence.exists)
-    return record(
-        change, EXISTENCE, kind, outcome, existence.winner, value, existence.live, existence.live_tombstones
-    )
+    return record(change, EXISTENCE, kind, outcome, existence.winner, value, existence.live, existence.live_tombstones)
 
 
 def brings_back_by_time(change: dict[str, Any], before: View, after: View, rules: Rules) -> bool:
@@ -695,9 +687,7 @@ def bring_back(change: dict[str, Any], before: View, after: View) -> dict[str, A
     deleted = before.existence.live_tombstones
     candidates = [*after.existence.live, *deleted]
     winner = after.existence.winner
-    return record(
-        change, EXISTENCE, "update_recently_deleted", "apply_remote", winner, "true", candidates, deleted
-    )
+    return record(change, EXISTENCE, "update_recently_deleted", "apply_remote", winner, "true", candidates, deleted)
 
 
 def record(

@@ -14,9 +14,7 @@ KEY = "customer:1"
 T = 1_700_000_000_000
 
 
-def change(
-    source: str, version: int, at: int, fields: dict[str, Any] | None = None, **more: Any
-) -> dict[str, Any]:
+def change(source: str, version: int, at: int, fields: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     return {
         "event_id": f"{KEY}@{source}@{version}",
         "entity_type": "customer",

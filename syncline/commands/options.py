@@ -78,8 +78,8 @@ def read_settings(**flags: Any) -> Settings:
 
 def read_policy(settings: Settings) -> Policy:
     """The policy that the settings name. Raises CommandError."""
+    from agents.policy_file import load_policy
     from streams.policy import PolicyError
-    from syncline.policy_file import load_policy
 
     try:
         return load_policy(settings.config)
