@@ -6,32 +6,26 @@ the bytes of a value and of a dot are made once and kept with them.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, get_args
 
 from schemas.avro_binary import encode_long, encode_string, encode_value
+from schemas.conflict import Kind, Outcome
 from schemas.released import newest
+from schemas.rules import OPS
 from streams.causality import Clock
 from streams.conflicts import Conflict
 from streams.entity import Dot, Write
 from streams.golden import Golden
 
 END: Final = b"\x00"
-OPS: Final = ("create", "update", "delete", "snapshot")
 OP_INDEX: Final = {op: index for index, op in enumerate(OPS)}
 # Names of fields and sources are few and come again and again; a producer that invents them must not fill memory.
 MOST_NAMES: Final = 10_000
 
 _RECORD_FRAME: Final[bytes] = newest("GoldenRecord").frame
 _CONFLICT_FRAME: Final[bytes] = newest("Conflict").frame
-_KINDS: Final = (
-    "delete_recently_updated",
-    "update_recently_deleted",
-    "insert_exists",
-    "update_differing",
-    "ambiguous_order",
-    "update_origin_differs",
-)
-_OUTCOMES: Final = ("pending", "merge", "user", "apply_remote", "keep_local")
+_KINDS: Final[tuple[str, ...]] = get_args(Kind)
+_OUTCOMES: Final[tuple[str, ...]] = get_args(Outcome)
 _names: Final[dict[str, bytes]] = {}
 
 

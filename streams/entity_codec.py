@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 from schemas.avro_binary import encode_long, read_block, read_long, read_string, read_value
+from schemas.rules import OPS
 from streams.causality import Clock
-from streams.encoding import END, OP_INDEX, OPS, dot_bytes, encode_clock, encode_name, value_bytes
+from streams.encoding import END, OP_INDEX, dot_bytes, encode_clock, encode_name, value_bytes
 from streams.entity import TOMBSTONE, TOUCH, Dot, Entity, Replaced, Write
 
 SCHEMA_ID: Final = 5
