@@ -99,6 +99,8 @@ def main() -> int:
         return 0
     reason = obstacle() or compile_modules(modules)
     if reason is None:
+        for path in extensions():
+            path.touch()  # those that needed no rebuilding keep an old date, and would look outdated
         print(f"compiled {len(modules)} modules with mypyc", file=sys.stderr)
         return 0
     print(f"running interpreted, about half as fast: {reason}", file=sys.stderr)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import NamedTuple
 
-from schemas.canonical import canonical
+from schemas.canonical import canonical_string
 from schemas.wire import WireChange
 from streams.entity import TOMBSTONE, TOUCH, Entity, Write
 from streams.merge import EXISTENCE, Existence, Judgement, Revision, Verdict
@@ -80,8 +80,10 @@ def kind_of(live: list[Write], field: str, resolver: str, window_ms: int) -> str
 
 def conflict_id(key: str, field: str, writes: list[Write]) -> str:
     """Names a conflict by what is in it, so that every replay gives it the same name."""
-    dots = sorted([write.dot.source, write.dot.version] for write in writes)
-    return sha256(canonical([key, field, dots]).encode()).hexdigest()[:32]
+    dots = sorted([(write.dot.source, write.dot.version) for write in writes])
+    pairs = ",".join([f"[{canonical_string(source)},{version}]" for source, version in dots])
+    text = f"[{canonical_string(key)},{canonical_string(field)},[{pairs}]]"
+    return sha256(text.encode()).hexdigest()[:32]
 
 
 def _recency(write: Write) -> tuple[int, str]:

@@ -43,10 +43,22 @@ class Dot:
 
     seen: the change's own causal context, None when it is not known. time: occurred_at as it is compared, which
     puts every snapshot before everything else. by_steward: a person wrote it. encoded: a place for the bytes that
-    states and records carry.
+    states and records carry. round, index: the encoder's own note of where the dot stands in the state it is writing.
     """
 
-    __slots__ = ("by_steward", "encoded", "event_id", "occurred_at", "op", "seen", "source", "time", "version")
+    __slots__ = (
+        "by_steward",
+        "encoded",
+        "event_id",
+        "index",
+        "occurred_at",
+        "op",
+        "round",
+        "seen",
+        "source",
+        "time",
+        "version",
+    )
 
     def __init__(self, source: str, version: int, occurred_at: int, op: str, event_id: str, seen: Clock | None) -> None:
         self.source: Final = source
@@ -58,6 +70,8 @@ class Dot:
         self.time: Final = occurred_at - SNAPSHOT_SHIFT if op == "snapshot" else occurred_at
         self.by_steward: Final = source.startswith(STEWARD_PREFIX)
         self.encoded: bytes | None = None
+        self.round = 0
+        self.index = b""
 
 
 class Write:
@@ -65,10 +79,11 @@ class Write:
 
     value: canonical JSON text. before: one of the BEFORE_ constants. seen: the greatest `seen` of all this
     source's writes of the field. replaced: the newest values that they replaced, as long as none had a `seen`.
-    encoded: a place for the value's bytes. Never changed once made; a newer write takes its place.
+    encoded, stored: places for the bytes of the value, and of all but dot and clock. Never changed once made; a newer
+    write takes its place.
     """
 
-    __slots__ = ("_hash", "before", "dot", "encoded", "replaced", "seen", "value")
+    __slots__ = ("_hash", "before", "dot", "encoded", "replaced", "seen", "stored", "value")
 
     def __init__(self, dot: Dot, value: str, before: int, seen: Clock | None, replaced: Replaced | None) -> None:
         self.dot: Final = dot
@@ -77,6 +92,7 @@ class Write:
         self.seen: Final = seen
         self.replaced: Final = replaced
         self.encoded: bytes | None = None
+        self.stored: bytes | None = None
         self._hash = -1
 
     @property

@@ -6,6 +6,7 @@ state's position comes first, so that `position_of` need not read the rest.
 
 from __future__ import annotations
 
+import itertools
 from typing import Final
 
 from schemas.avro_binary import encode_long, read_block, read_long, read_string, read_value
@@ -15,6 +16,7 @@ from streams.encoding import END, OP_INDEX, dot_bytes, encode_clock, encode_name
 from streams.entity import TOMBSTONE, TOUCH, Dot, Entity, Replaced, Write
 
 SCHEMA_ID: Final = 5
+_ROUNDS: Final = itertools.count(1)
 _HEADER: Final = b"\x00" + SCHEMA_ID.to_bytes(4, "big")
 UNKNOWN: Final = encode_long(-1)
 
@@ -45,9 +47,7 @@ def encode_entity(entity: Entity, partition: int) -> bytes:
             for write in writes:
                 body.append(tables.dot(write.dot))
                 body.append(tables.clock(write.seen))
-                body.append(value_bytes(write))
-                body.append(encode_long(write.before))
-                body.append(_replaced(write.replaced) if write.replaced else END)
+                body.append(write.stored or _stored(write))
             body.append(END)
     body.append(END)
     head = [_HEADER, encode_long(partition), encode_long(entity.offset)]
@@ -77,20 +77,21 @@ def decode_entity(data: bytes) -> Entity:
 class _Tables:
     """The dots and clocks of one state, each given an index when it is first met."""
 
-    __slots__ = ("clocks", "dots", "known_clocks", "known_dots")
+    __slots__ = ("clocks", "dots", "known_clocks", "round")
 
     def __init__(self) -> None:
+        # A number of its own for each state that is written tells whether a dot's index is of this one.
+        self.round = next(_ROUNDS)
         self.dots: list[Dot] = []
-        self.known_dots: dict[int, bytes] = {}
         self.clocks: list[Clock] = []
         self.known_clocks: dict[int, bytes] = {}
 
     def dot(self, dot: Dot) -> bytes:
-        index = self.known_dots.get(id(dot))
-        if index is None:
-            index = self.known_dots[id(dot)] = encode_long(len(self.dots))
+        if dot.round != self.round:
+            dot.round = self.round
+            dot.index = encode_long(len(self.dots))
             self.dots.append(dot)
-        return index
+        return dot.index
 
     def clock(self, clock: Clock | None) -> bytes:
         if clock is None:
@@ -126,6 +127,13 @@ def _add_stamps(out: list[bytes], writes: list[Write], tables: _Tables) -> None:
             out.append(tables.dot(write.dot))
             out.append(tables.clock(write.seen))
     out.append(END)
+
+
+def _stored(write: Write) -> bytes:
+    """Value, before and what was replaced: the same in every state that holds the write."""
+    replaced = _replaced(write.replaced) if write.replaced else END
+    stored = write.stored = value_bytes(write) + encode_long(write.before) + replaced
+    return stored
 
 
 def _replaced(replaced: Replaced) -> bytes:

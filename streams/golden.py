@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from schemas.canonical import canonical_string
 from streams.causality import Clock
@@ -32,8 +32,7 @@ def golden(entity: Entity, judgement: Judgement, policy: EntityPolicy) -> Golden
         return Golden(False, [], entity.clock(), contested, [])
     fields: list[tuple[str, str, list[Write]]] = []
     pending: list[str] = []
-    for name in sorted(judgement.fields):
-        verdict = judgement.fields[name]
+    for name, verdict in judgement.fields.items():
         if verdict.value is not None:
             fields.append((name, verdict.value, verdict.made_by))
         if verdict.contested:
@@ -43,16 +42,30 @@ def golden(entity: Entity, judgement: Judgement, policy: EntityPolicy) -> Golden
     return Golden(True, fields, entity.clock(), contested, pending)
 
 
+MOST_NAMES: Final = 10_000
+_quoted: Final[dict[str, str]] = {}
+
+
+def quoted_name(name: str) -> str:
+    """A name of a field or a source as a JSON string; few come, again and again."""
+    text = _quoted.get(name)
+    if text is None:
+        if len(_quoted) >= MOST_NAMES:
+            _quoted.clear()
+        text = _quoted[name] = canonical_string(name)
+    return text
+
+
 def document(record: Golden) -> str:
     """The golden fields as one canonical JSON object."""
-    return "{" + ",".join([canonical_string(name) + ":" + value for name, value, _ in record.fields]) + "}"
+    return "{" + ",".join([quoted_name(name) + ":" + value for name, value, _ in record.fields]) + "}"
 
 
 def clock_text(clock: Clock) -> str:
     """A clock as canonical JSON."""
-    return "{" + ",".join([canonical_string(source) + ":" + str(clock[source]) for source in sorted(clock)]) + "}"
+    return "{" + ",".join([quoted_name(source) + ":" + str(clock[source]) for source in sorted(clock)]) + "}"
 
 
 def names_text(names: list[str]) -> str:
     """A list of names as canonical JSON."""
-    return "[" + ",".join([canonical_string(name) for name in names]) + "]" if names else "[]"
+    return "[" + ",".join([quoted_name(name) for name in names]) + "]" if names else "[]"

@@ -46,7 +46,7 @@ class Existence:
 
 
 class Judgement:
-    """All that follows from a state under a policy."""
+    """All that follows from a state under a policy. fields: sorted by name."""
 
     __slots__ = ("existence", "fields")
 
@@ -68,8 +68,8 @@ class Revision:
 def judge(entity: Entity, policy: EntityPolicy) -> Judgement:
     """Judges a whole state."""
     judgement = Judgement(judge_existence(entity, policy), {})
-    for name, writes in entity.fields.items():
-        judgement.fields[name] = judge_field(writes, entity.tombstones, policy.rule(name), policy)
+    for name in sorted(entity.fields):
+        judgement.fields[name] = judge_field(entity.fields[name], entity.tombstones, policy.rule(name), policy)
     _judge_groups(judgement, policy)
     return judgement
 
@@ -82,15 +82,27 @@ def rejudge(judgement: Judgement, entity: Entity, policy: EntityPolicy, absorbed
     """
     revision = Revision(judgement.existence)
     fields, tombstones = judgement.fields, entity.tombstones
+    unsorted = False
     if tombstones or not judgement.existence.exists:
         judgement.existence = judge_existence(entity, policy)
     for name in list(entity.fields) if absorbed.buried else absorbed.written:
         verdict = judge_field(entity.fields[name], tombstones, policy.rule(name), policy)
-        revision.fields.append((name, fields.get(name), verdict))
+        earlier = fields.get(name)
+        revision.fields.append((name, earlier, verdict))
         fields[name] = verdict
+        unsorted = unsorted or earlier is None
+    if unsorted:
+        # A field is new once and read with every record: its place is found now.
+        items = sorted(fields.items(), key=_name)
+        fields.clear()
+        fields.update(items)
     if policy.groups:
         _judge_groups(judgement, policy)
     return revision
+
+
+def _name(item: tuple[str, Verdict]) -> str:
+    return item[0]
 
 
 def judge_field(writes: list[Write], tombstones: list[Write], rule: Rule, policy: EntityPolicy) -> Verdict:

@@ -1,0 +1,53 @@
+"""What the system promises to do, each promise as a switch that a planted mutant turns off, and the world around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules of the shell. All True is the system; a mutant breaks one.
+
+    members_only: a worker that the group replaced sends nothing (agents/app.py, still_member).
+    contained_in_a_row: what of the changelog a table contains grows only by records that follow each other.
+    """
+
+    conflicts_before_states: bool = True
+    commit_waits_for_acknowledgements: bool = True
+    batches_in_order: bool = True
+    ledger_stops_at_the_unfinished: bool = True
+    guard_compares: bool = True
+    progress_lies_in_redis: bool = True
+    recovery_by_position: bool = True
+    members_only: bool = True
+    lost_partitions_are_dropped: bool = True
+    decoded_copies_are_forgotten: bool = True
+    replayed_sends_its_record: bool = True
+    contained_in_a_row: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the world does to the system.
+
+    late_sends: membership is asked at the start of a step only, so what a step had begun to send when its
+    worker was stopped arrives whenever that worker goes on: the window that the membership rule leaves.
+    compaction: of changelog and records. wipes_unseen: Redis is emptied without its connections being lost.
+    disjoint_overtake: batches without a common entity may finish in any order.
+    state_bytes: limit of an entity's state.
+    """
+
+    late_sends: bool = False
+    compaction: bool = True
+    wipes_unseen: bool = False
+    disjoint_overtake: bool = False
+    state_bytes: int = 524_288
+
+
+class Violation(AssertionError):
+    """A promise that was broken. promise: its short name."""
+
+    def __init__(self, promise: str, message: str) -> None:
+        super().__init__(f"{promise}: {message}")
+        self.promise = promise
