@@ -25,12 +25,12 @@ from agents.metrics import Metrics
 from agents.names import TopicNames
 from agents.outbox import Outbox
 from agents.policy_file import load_policy
+from agents.process import SynclineWorker, freeze_recovered, harden_process
 from agents.resolve import Kernel, Work, resolver_agent
 from agents.settings import Settings, SettingsError, load_settings
 from agents.topics import prepare_topics_or_end
 from agents.view import RedisView
 from agents.watchdog import Watchdog
-from agents.worker import SynclineWorker, freeze_recovered, harden_process
 from streams.batch import BatchResolver
 from streams.entity_codec import position_of
 from streams.policy import Policy, PolicyError

@@ -1,58 +1,13 @@
-"""The worker process: signals, garbage collection, and what must not be there."""
+"""Runs the app as a worker."""
 
 from __future__ import annotations
 
-import gc
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-import faust.worker
-from faust.serializers import codecs
-
+from agents.app import SynclineApp, build
+from agents.process import SynclineWorker
 from agents.settings import Settings
-from agents.versions import require_pinned_versions
-
-if TYPE_CHECKING:
-    from agents.app import SynclineApp
-
-#: CPython looks through the young objects after every 700 allocations, and through everything ever more
-#: often. The engine makes hundreds of thousands of objects a second that reference counting frees, and
-#: holds millions that stay; looking for cycles among them took half of the time.
-YOUNG_OBJECTS, MIDDLE_ROUNDS, OLD_ROUNDS = 50_000, 20, 100
-
-
-def tune_garbage_collection() -> None:
-    """Collect rarely; call once at the start of a worker process."""
-    gc.set_threshold(YOUNG_OBJECTS, MIDDLE_ROUNDS, OLD_ROUNDS)
-
-
-def freeze_recovered() -> None:
-    """Take what recovery loaded out of the collector's sight; it stays as long as its partition does.
-
-    Thaw first: what an earlier recovery loaded and a revocation dropped must be found again.
-    """
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
-
-
-def remove_pickle() -> None:
-    """Take away the codec that runs whatever a payload says; nothing here ever names it, but a setting can."""
-    codecs.codecs.pop("pickle", None)
-
-
-def harden_process() -> None:
-    """What every way to start a worker does first: `syncline worker` and `faust -A agents.app worker`."""
-    require_pinned_versions()
-    remove_pickle()
-    tune_garbage_collection()
-
-
-class SynclineWorker(faust.worker.Worker):
-    """Faust's worker without a door: SIGUSR2 opens a debugger's prompt in a stock one."""
-
-    def _on_sigusr2(self) -> None:
-        self.log.info("SIGUSR2 is ignored")
 
 
 def run(app: SynclineApp, log_level: str) -> NoReturn:
@@ -68,6 +23,4 @@ def run(app: SynclineApp, log_level: str) -> NoReturn:
 
 def main(settings: Settings) -> NoReturn:
     """Build the app from settings and run it as a worker."""
-    from agents.app import build
-
     run(build(settings), settings.log_level)

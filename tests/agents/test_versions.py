@@ -9,7 +9,7 @@ import pytest
 from faust.serializers import codecs
 
 from agents import versions
-from agents.worker import remove_pickle
+from agents.process import remove_pickle
 
 
 def test_installed_versions_are_the_pinned_ones() -> None:

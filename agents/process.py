@@ -1,0 +1,49 @@
+"""The worker process: signals, garbage collection, and what must not be there."""
+
+from __future__ import annotations
+
+import gc
+
+import faust.worker
+from faust.serializers import codecs
+
+from agents.versions import require_pinned_versions
+
+#: CPython looks through the young objects after every 700 allocations, and through everything ever more
+#: often. The engine makes hundreds of thousands of objects a second that reference counting frees, and
+#: holds millions that stay; looking for cycles among them took half of the time.
+YOUNG_OBJECTS, MIDDLE_ROUNDS, OLD_ROUNDS = 50_000, 20, 100
+
+
+def tune_garbage_collection() -> None:
+    """Collect rarely; call once at the start of a worker process."""
+    gc.set_threshold(YOUNG_OBJECTS, MIDDLE_ROUNDS, OLD_ROUNDS)
+
+
+def freeze_recovered() -> None:
+    """Take what recovery loaded out of the collector's sight; it stays as long as its partition does.
+
+    Thaw first: what an earlier recovery loaded and a revocation dropped must be found again.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
+def remove_pickle() -> None:
+    """Take away the codec that runs whatever a payload says; nothing here ever names it, but a setting can."""
+    codecs.codecs.pop("pickle", None)
+
+
+def harden_process() -> None:
+    """What every way to start a worker does first: `syncline worker` and `faust -A agents.app worker`."""
+    require_pinned_versions()
+    remove_pickle()
+    tune_garbage_collection()
+
+
+class SynclineWorker(faust.worker.Worker):
+    """Faust's worker without a door: SIGUSR2 opens a debugger's prompt in a stock one."""
+
+    def _on_sigusr2(self) -> None:
+        self.log.info("SIGUSR2 is ignored")
