@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from schemas.fast import decode_change
-from schemas.refusal import DEFAULT_LIMITS, Limits, Refusal
+from schemas.refusal import Refusal
 from schemas.wire import WireChange
 from streams.admission import admit, entity_key
 from streams.conflicts import Conflict, find
@@ -56,12 +56,11 @@ class BatchResolver:
         self,
         policy: Policy,
         changes_topic: str,
-        limits: Limits = DEFAULT_LIMITS,
         cached_entities: int = DEFAULT_CACHED_ENTITIES,
     ) -> None:
         self.policy: Final = policy
         self.changes_topic: Final = changes_topic
-        self.limits: Final = limits
+        self.limits: Final = policy.limits
         self.cached_entities: Final = cached_entities
         # Two generations per partition: what is used again moves to the young one, the old one is let go whole.
         self._young: dict[int, dict[bytes, Held]] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from schemas.refusal import DEFAULT_LIMITS, Limits
 from streams.batch import BatchResolver
 from streams.effects import BatchEffects, InputRecord, ViewRow
 from streams.policy import Policy
@@ -13,8 +12,8 @@ from streams.policy import Policy
 class Replay:
     """Folds batches from the beginning of each partition. rows: what the view would hold, by entity key."""
 
-    def __init__(self, policy: Policy, changes_topic: str, limits: Limits = DEFAULT_LIMITS) -> None:
-        self._resolver = BatchResolver(policy, changes_topic, limits)
+    def __init__(self, policy: Policy, changes_topic: str) -> None:
+        self._resolver = BatchResolver(policy, changes_topic)
         self._states: dict[bytes, bytes] = {}
         self.rows: dict[bytes, ViewRow] = {}
 

@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from schemas.canonical import canonical
+from schemas.refusal import Limits
 from streams.resolvers import RESOLVERS, Resolver
 from streams.resolvers.decision import Ranks
 
@@ -61,6 +62,7 @@ class Policy:
 
     sources: names that may write, None where they are not declared. max_future_ms: limit of the clock guard.
     view_ttl_ms: life of a key of the view, None for ever.
+    limits: what is refused as too much.
     """
 
     version: str
@@ -68,7 +70,8 @@ class Policy:
     entities: dict[str, EntityPolicy]
     sources: frozenset[str] | None
     max_future_ms: int
-    view_ttl_ms: int | None = None
+    view_ttl_ms: int | None
+    limits: Limits
 
     def of(self, entity_type: str) -> EntityPolicy:
         return self.entities.get(entity_type, self.default)
@@ -161,10 +164,21 @@ def parse_policy(document: object) -> Policy:
         sources=sources,
         max_future_ms=reader.duration_ms(top.get("max_future", DEFAULT_MAX_FUTURE_MS), "max_future"),
         view_ttl_ms=None if ttl is None else reader.duration_ms(ttl, "view.ttl"),
+        limits=_limits(reader, top.get("limits")),
     )
 
 
-_TOP_KEYS: Final = ("priority", "resolver", "convergence_window", "max_future", "sources", "entities", "view")
+_TOP_KEYS: Final = (
+    "priority",
+    "resolver",
+    "convergence_window",
+    "max_future",
+    "sources",
+    "entities",
+    "view",
+    "limits",
+)
+_LIMITS: Final = ("change_bytes", "value_bytes", "depth", "fields", "seen", "state_bytes")
 _ENTITY_KEYS: Final = ("resolver", "on_delete", "convergence_window", "fields", "field_groups")
 _FIELD_KEYS: Final = ("resolver", "order")
 _GROUP_KEYS: Final = ("fields", "resolver", "order")
@@ -222,6 +236,14 @@ def _group(reader: _Reader, name: str, body: object, default: Resolver) -> tuple
     if rule.resolver.pick is None:
         raise reader.fail(name, f"{rule.resolver.name!r} does not pick one write, so it cannot decide a group")
     return rule, members
+
+
+def _limits(reader: _Reader, body: object) -> Limits:
+    given = reader.mapping(body, "limits", _LIMITS)
+    for name, limit in given.items():
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit <= 0:
+            raise reader.fail(f"limits.{name}", f"{limit!r} must be a whole number above 0")
+    return Limits(**given)
 
 
 def _resolver(reader: _Reader, name: object, place: str) -> Resolver:

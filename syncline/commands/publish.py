@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 
 import typer
 
-from syncline.commands.options import KeyArgument, check_key, with_settings
+from syncline.commands.options import KeyArgument, check_key, read_policy, with_settings
 from syncline.terminal import CommandError, run, say, write_json
 
 if TYPE_CHECKING:
@@ -28,11 +28,14 @@ def publish(
     from syncline.publisher import Publisher
 
     async def work(source: BinaryIO) -> Summary:
-        async with Publisher(settings.kafka, settings.topic_prefix, partitions=settings.partitions) as publisher:
+        async with Publisher(
+            settings.kafka, settings.topic_prefix, partitions=settings.partitions, limits=limits
+        ) as publisher:
             return await publish_lines(
-                publisher, source, lambda number, message: say(f"syncline: {name}, line {number}: {message}")
+                publisher, source, lambda number, message: say(f"syncline: {name}, line {number}: {message}"), limits
             )
 
+    limits = read_policy(settings).limits
     name = "stdin" if file == "-" else file
     try:
         if file == "-":

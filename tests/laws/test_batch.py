@@ -20,7 +20,6 @@ from schemas.codec import (
     encode_record,
     encode_state,
 )
-from schemas.refusal import DEFAULT_LIMITS, Limits
 from streams.batch import BatchResolver
 from streams.effects import BatchEffects
 from streams.entity_codec import decode_entity
@@ -61,8 +60,8 @@ def replay(log: list[Record], cuts: set[int], document: Any) -> Replay:
     return fold
 
 
-def resolve(records: list[Record], limits: Limits = DEFAULT_LIMITS, document: Any = None) -> BatchEffects:
-    return BatchResolver(parse_policy(document), TOPIC, limits).resolve_batch(0, records, {})
+def resolve(records: list[Record], document: Any = None) -> BatchEffects:
+    return BatchResolver(parse_policy(document), TOPIC).resolve_batch(0, records, {})
 
 
 @given(histories(), policies(), st.sets(st.integers(0, 8)))
@@ -154,7 +153,7 @@ def test_what_makes_a_state_too_large_is_refused_alone() -> None:
         change(version=2, fields={"b": "y" * 5000}),
         change(version=3, fields={"c": "z"}),
     ]
-    effects = resolve(log_of(history), Limits(state_bytes=1000))
+    effects = resolve(log_of(history), {"limits": {"state_bytes": 1000}})
     assert [(letter.place, letter.reason) for letter in effects.dead_letters] == [(1, "state_too_large")]
     assert sorted(decode_entity(effects.states[-1][1]).fields) == ["a", "c"]
 

@@ -49,6 +49,12 @@ def test_the_example_of_the_contract_is_read() -> None:
     assert policy.of("order").on_delete == "update_wins"
 
 
+def test_limits_are_those_of_the_contract_unless_given() -> None:
+    """A limit that is not given has its default."""
+    limits = parse_policy({"limits": {"depth": 8}}).limits
+    assert (limits.depth, limits.change_bytes, limits.fields) == (8, 262_144, 1_000)
+
+
 def test_the_version_follows_what_the_file_says() -> None:
     """The same meaning has the same version, in whatever order it is written; another has another."""
     one = parse_policy({"priority": ["a", "b"], "resolver": "max"})
@@ -91,6 +97,8 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         {"entities": {"customer": {"field_groups": {"g": ["a"], "h": ["a"]}}}},
         "policy, entities.customer.field_groups.h: the field 'a' is in another group",
     ),
+    "limit": ({"limits": {"depth": 0}}, "policy, limits.depth: 0 must be a whole number above 0"),
+    "unknown limit": ({"limits": {"bytes": 9}}, "policy, limits: unknown key 'bytes'"),
     "no mapping": ([1], "policy, top: [1] must be a mapping"),
     "key that is no text": ({"sources": {1: {}}}, "policy, sources: the key 1 must be text; quote it"),
 }
