@@ -21,10 +21,16 @@ from tests.simulation.worker import Flight
 
 
 class Auditor:
-    """Watches what arrives at the broker and in Redis, and compares it with the reference."""
+    """Watches what arrives at the broker and in Redis, and compares it with the reference.
 
-    def __init__(self, policy: Policy, broker: Broker, redis: SimulatedRedis, reference: Reference) -> None:
+    records_by_position: of an entity's records the one with the newest position counts, instead of the last one.
+    """
+
+    def __init__(
+        self, policy: Policy, broker: Broker, redis: SimulatedRedis, reference: Reference, records_by_position: bool
+    ) -> None:
         self._policy, self._broker, self._redis, self._reference = policy, broker, redis, reference
+        self.records_by_position = records_by_position
         self.conflicts: set[tuple[bytes, int, str]] = set()
         self.dead_letters: set[tuple[int, int]] = set()
         self.ledger: defaultdict[tuple[int, int], set[str]] = defaultdict(set)
@@ -177,12 +183,17 @@ class Auditor:
         return _lines((row.key, row.doc, row.contested) for row in rows)
 
     def _lines_of_records(self) -> list[str]:
-        last = {
-            record.key: record
-            for partition in self._broker.partitions
-            for record in self._broker.log(RECORDS, partition).records
-        }
+        last: dict[bytes, Record] = {}
+        for partition in self._broker.partitions:
+            for record in self._broker.log(RECORDS, partition).records:
+                key = record.key or b""
+                if key not in last or not self.records_by_position or _position(record) >= _position(last[key]):
+                    last[key] = record
         return sorted(line_of_record(decode_record(r.value)) for r in last.values() if r.value is not None)
+
+
+def _position(record: Record) -> int:
+    return view_row(record).offset
 
 
 def _lines(rows: Iterable[tuple[bytes, str | None, str]]) -> list[str]:

@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
+from tests.simulation.broker import CHANGES
 from tests.simulation.inputs import POLICIES, Inputs
 from tests.simulation.rules import Conditions, Rules, Violation
-from tests.simulation.world import COMPACTED, World
 from tests.simulation.worker import Worker
+from tests.simulation.world import COMPACTED, World
 
 STEPS = 400
+TRIES = 10
+BACKLOG = 25
 LAST_ACTIONS = 30
 AUDIT_EVERY = 25
 
@@ -48,12 +51,13 @@ class Course:
             repeats=random.random() < 0.3,
         )
         self.inputs = Inputs(random, entities=random.choice((2, 5, 9)))
-        self._wanted_workers = random.choice((1, 2, 2, 3))
+        self._danger = random.choice((0.0, 0.03, 0.06, 0.15))
+        self._wanted_workers = random.choice((1, 2, 3, 3))
         self._say = say
         self._last: deque[str] = deque(maxlen=LAST_ACTIONS)
         actions = self._actions()
         # Each seed has its own dangers: what is common in one is rare or missing in the next.
-        weights = [weight * random.choice((0.3, 1, 1, 2)) for _, weight in actions]
+        weights = [weight * random.choice((0.2, 1, 1, 3)) for _, weight in actions]
         self._names, self._weights = [action.__name__ for action, _ in actions], weights
         self._do = {action.__name__: action for action, _ in actions}
 
@@ -65,26 +69,29 @@ class Course:
             (self.commit, 10),
             (self.hand_over, 12),
             (self.view, 14),
-            (self.crash, 4),
+            (self.crash, 1.5),
             (self.start, 20),
-            (self.pause, 2),
-            (self.resume, 4),
+            (self.pause, 3),
+            (self.resume, 3),
             (self.rebalance, 1),
             (self.join, 30),
             (self.complete, 25),
             (self.give_up, 1),
-            (self.stray, 4),
-            (self.redis, 3),
+            (self.stray, 2),
+            (self.redis, 2),
             (self.compact, 3 if self.world.conditions.compaction else 0),
-            (self.pass_time, 3),
+            (self.pass_time, 1),
         ]
 
     def run(self, steps: int = STEPS) -> Result:
         """So many actions, and then rest. Raises Violation with the seed and the last actions."""
         try:
             for step in range(steps):
-                [name] = self.random.choices(self._names, self._weights)
-                self._note(step, name, self._do[name]())
+                for _ in range(TRIES):
+                    [name] = self.random.choices(self._names, self._weights)
+                    if (what := self._do[name]()) is not None:
+                        self._note(step, name, what)
+                        break
                 if step % AUDIT_EVERY == 0:
                     self.world.auditor.progress()
             self._note(steps, "settle", "")
@@ -95,11 +102,10 @@ class Course:
             raise
         return Result(self.seed, steps, digest, self.world.counts, self.world.reference.counts())
 
-    def _note(self, step: int, name: str, what: str | None) -> None:
-        if what is not None:
-            line = f"{step:5} {name} {what}"
-            self._last.append(line)
-            self._say(line)
+    def _note(self, step: int, name: str, what: str) -> None:
+        line = f"{step:5} {name} {what}"
+        self._last.append(line)
+        self._say(line)
 
     # ---- choices ----
 
@@ -115,7 +121,7 @@ class Course:
 
     def _crashes(self) -> bool:
         """Whether the worker dies right before or right after what it does now."""
-        return self.random.random() < 0.1
+        return self.random.random() < self._danger
 
     def _crash(self, worker: Worker) -> str:
         self.world.crash(worker, strays=self.random.randint(0, 2))
@@ -124,6 +130,10 @@ class Course:
     # ---- actions: each returns what it did, None for nothing ----
 
     def publish(self) -> str | None:
+        broker = self.world.broker
+        unread = sum(broker.log(CHANGES, p).end - broker.committed.get(p, 0) for p in broker.partitions)
+        if unread > BACKLOG:
+            return None
         records = [
             self.world.publish(self.inputs.next(self.world.now_ms, self.world.reference.now))
             for _ in range(self.random.choice((1, 1, 2, 5)))
@@ -135,15 +145,14 @@ class Course:
         if place is None or not self.world.fetch(*place, count=self.random.choice((1, 2, 4, 12))):
             return None
         worker, partition = place
-        records = worker.flights[partition][-1].records
-        what = f"worker {worker.number}: {partition}:{records[0].offset} to {records[-1].offset}"
+        what = f"worker {worker.number}: {partition} up to {worker.positions[partition] - 1}"
         return f"{what}, {self._crash(worker)}" if self._crashes() else what
 
     def send(self) -> str | None:
-        place = self._place()
-        if place is None:
+        places = [(w, p) for w in self.world.workers.values() if not w.paused for p, f in w.flights.items() if f]
+        if not places:
             return None
-        worker, partition = place
+        worker, partition = self.random.choice(places)
         sendable = list(worker.sendable(partition))
         if not sendable:
             return None
@@ -185,13 +194,16 @@ class Course:
         if place is None:
             return None
         worker, partition = place
+        coverage = worker.follower.partitions.get(partition)
+        before = None if coverage is None else (coverage.saved, coverage.position, coverage.end)
         if self.random.random() < 0.5:
             self.world.keep(worker)
         else:
             self.world.follow(worker, partition, self.random.choice((1, 3, 10)))
             self.world.auditor.viewed(self.world.redis.held)
-        coverage = worker.follower.partitions.get(partition)
-        return None if coverage is None else f"worker {worker.number}: {partition} saved {coverage.saved}"
+        if coverage is None or before == (coverage.saved, coverage.position, coverage.end):
+            return None
+        return f"worker {worker.number}: {partition} saved {coverage.saved}, at {coverage.position} of {coverage.end}"
 
     def crash(self) -> str | None:
         workers = list(self.world.workers.values())  # a stopped one, too
@@ -203,7 +215,8 @@ class Course:
         return f"worker {self.world.start().number}"
 
     def pause(self) -> str | None:
-        worker = self._worker()
+        busy = [worker for worker in self.world.workers.values() if not worker.paused and not worker.idle]
+        worker = self.random.choice(busy) if busy else self._worker()
         if worker is None:
             return None
         self.world.pause(worker)
@@ -227,6 +240,9 @@ class Course:
 
     def complete(self) -> str | None:
         order = sorted(self.world.broker.joined)
+        late = [w for w in self.world.workers.values() if not w.paused and w.number not in order]
+        if late and self.random.random() < 0.85:
+            return None  # the group waits for them, up to its time-out
         self.random.shuffle(order)
         return f"{self.world.broker.members}" if self.world.complete_rebalance(order) else None
 

@@ -14,10 +14,9 @@ from tests.simulation.redis_view import Away, Connection
 class Follower:
     """Keeps the view equal to `records` for a worker's partitions; each method is one turn of a task."""
 
-    def __init__(self, broker: Broker, connection: Connection, progress_lies_in_redis: bool) -> None:
+    def __init__(self, broker: Broker, connection: Connection) -> None:
         self._broker = broker
         self._connection = connection
-        self._progress_lies_in_redis = progress_lies_in_redis
         self._unclaimed: tuple[int, int, int, int] | None = None
         self.partitions: dict[int, Coverage] = {}
 
@@ -39,8 +38,7 @@ class Follower:
         try:
             self._learn()
             self._flush()
-            if self._progress_lies_in_redis:
-                self._check()
+            self._check()
         except Away:
             for coverage in self.partitions.values():
                 coverage.doubt()
@@ -50,9 +48,7 @@ class Follower:
             if coverage.saved is None:
                 redis = self._connection.open()
                 stored = redis.progress.get(partition)
-                if not self._progress_lies_in_redis:
-                    stored = coverage.position
-                elif stored is None:
+                if stored is None:
                     stored = redis.advance(partition, START, 0)
                 coverage.learned(stored)
 
@@ -62,7 +58,7 @@ class Follower:
             if coverage.saved is not None and sent > coverage.saved:
                 redis = self._connection.open(on=coverage.connection)
                 stored = redis.advance(partition, coverage.saved, sent)
-                coverage.flushed(sent, stored if self._progress_lies_in_redis else sent)
+                coverage.flushed(sent, stored)
 
     def _check(self) -> None:
         held = self._connection.open().progress

@@ -14,7 +14,23 @@ from streams.effects import ViewRow
 
 SOURCES = ("crm", "billing", "web", "steward:ana")
 FIELDS = ("email", "name", "tags", "total")
-VALUES: tuple[Any, ...] = (None, True, 1, 1.0, 2**53 + 1, -0.0, 1e21, "", "a", "b", "\u00e9", [], ["a"], ["b", 1], {"k": 1})
+VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    1,
+    1.0,
+    2**53 + 1,
+    -0.0,
+    1e21,
+    "",
+    "a",
+    "b",
+    "\u00e9",
+    [],
+    ["a"],
+    ["b", 1],
+    {"k": 1},
+)
 OPS = ("create", "update", "update", "update", "update", "delete", "snapshot")
 
 #: Policies under which every resolver and every on_delete is met; `sources` makes unknown ones possible.

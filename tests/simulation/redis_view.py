@@ -27,8 +27,8 @@ class Held(NamedTuple):
 class SimulatedRedis:
     """One Redis. incarnation: counts its processes, so that a connection knows when it is broken."""
 
-    def __init__(self, guard_compares: bool = True) -> None:
-        self.guard_compares = guard_compares
+    def __init__(self, guard_compares: bool = True, progress_lies_beside: bool = True) -> None:
+        self.guard_compares, self.progress_lies_beside = guard_compares, progress_lies_beside
         self.held: dict[bytes, Held] = {}
         self.progress: dict[int, int] = {}
         self.copy: tuple[dict[bytes, Held], dict[int, int]] = ({}, {})
@@ -67,13 +67,18 @@ class SimulatedRedis:
     def restart(self, wiped: bool) -> None:
         """A new process, with nothing or with what was last saved."""
         held, progress = ({}, {}) if wiped else self.copy
-        self.held, self.progress = dict(held), dict(progress)
+        self._replace(held, progress)
         self.incarnation += 1
         self.up = True
 
     def wipe_in_place(self) -> None:
         """FLUSHALL: everything is gone, and no connection notices."""
-        self.held, self.progress = {}, {}
+        self._replace({}, {})
+
+    def _replace(self, held: dict[bytes, Held], progress: dict[int, int]) -> None:
+        self.held = dict(held)
+        if self.progress_lies_beside:
+            self.progress = dict(progress)
 
 
 class Connection:

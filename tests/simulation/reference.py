@@ -6,7 +6,6 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from schemas.codec import decode_conflict
-from schemas.refusal import Limits
 from streams.effects import ViewRow
 from streams.fold import Replay
 from streams.policy import Policy
@@ -29,8 +28,8 @@ class Reference:
     rows: by entity and offset, what is true of the entity from that position on; `now` the newest of them.
     """
 
-    def __init__(self, policy: Policy, partitions: int, state_bytes: int) -> None:
-        self._replay = Replay(policy, CHANGES, Limits(state_bytes=state_bytes))
+    def __init__(self, policy: Policy, partitions: int) -> None:
+        self._replay = Replay(policy, CHANGES)
         self.outcomes: list[list[Outcome]] = [[] for _ in range(partitions)]
         self.causes: defaultdict[bytes, list[tuple[int, str]]] = defaultdict(list)
         self.rows: dict[tuple[bytes, int], ViewRow] = {}

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from agents.dead_letters import Row, dead_letter_row
 from agents.deletions import deletion_headers
 from agents.offsets import PartitionLedger
-from schemas.refusal import Limits
 from streams.batch import BatchResolver
 from streams.effects import BatchEffects, ViewRow
 from streams.entity_codec import position_of
@@ -90,9 +90,9 @@ class Worker:
         self, number: int, broker: Broker, redis: SimulatedRedis, policy: Policy, rules: Rules, conditions: Conditions
     ) -> None:
         self.number, self.broker, self.rules, self.conditions = number, broker, rules, conditions
-        self.resolver = BatchResolver(policy, CHANGES, Limits(state_bytes=conditions.state_bytes), cached_entities=4)
+        self.resolver = BatchResolver(policy, CHANGES, cached_entities=4)
         self.connection = Connection(redis)
-        self.follower = Follower(broker, self.connection, rules.progress_lies_in_redis)
+        self.follower = Follower(broker, self.connection)
         self.generation = -1
         self.paused = self.draining = False
         self.tables: dict[int, dict[bytes, bytes]] = {}
@@ -125,9 +125,8 @@ class Worker:
         """Recovers the states of these partitions and goes on from their committed offsets."""
         self.generation = generation
         for partition in [p for p in self.tables if p not in partitions]:
-            if self.rules.lost_partitions_are_dropped:
-                del self.tables[partition]
-                self.contained.pop(partition, None)
+            del self.tables[partition]
+            self.contained.pop(partition, None)
         for partition in partitions:
             self._recover(partition)
             committed = self.broker.committed.get(partition)
@@ -242,7 +241,7 @@ class Worker:
 
 def in_a_row(sends: Sequence[Send]) -> bool:
     """Whether sends of one topic got offsets that follow each other."""
-    for one, following in zip(sends, sends[1:], strict=False):
+    for one, following in pairwise(sends):
         if one.first is None or following.first != one.first + len(one.rows):
             return False
     return bool(sends)
@@ -260,7 +259,7 @@ def sends_of(partition: int, records: Sequence[Record], effects: BatchEffects) -
         (
             RECORDS,
             [
-                Row(key, body) if body is not None else Row(key, None, deletion_headers(partition, removed[key]))
+                Row(key, body) if body is not None else Row(key, None, [*deletion_headers(partition, removed[key])])
                 for key, body in effects.records
             ],
         ),

@@ -41,16 +41,19 @@ class World:
         repeats: bool = False,
     ) -> None:
         self.rules, self.conditions = rules or Rules(), conditions or Conditions()
-        self.policy = parse_policy(policy)
+        self.policy_document, self.policy = policy, parse_policy(policy)
         self.repeats = repeats
         self.now_ms = NOW_MS
         self.broker = Broker(partitions)
-        self.redis = SimulatedRedis(self.rules.guard_compares)
-        self.reference = Reference(self.policy, partitions, self.conditions.state_bytes)
-        self.auditor = Auditor(self.policy, self.broker, self.redis, self.reference)
+        self.redis = SimulatedRedis(self.rules.guard_compares, self.rules.progress_lies_in_redis)
+        self.reference = Reference(self.policy, partitions)
+        self.auditor = Auditor(
+            self.policy, self.broker, self.redis, self.reference, records_by_position=self.conditions.late_sends
+        )
         self.workers: dict[int, Worker] = {}
         self.strays: list[tuple[list[ViewRow], list[int] | None]] = []
         self.counts: Counter[str] = Counter()
+        self._furthest = dict.fromkeys(self.broker.partitions, 0)
         self._numbers = 0
 
     # ---- input and time ----
@@ -137,7 +140,10 @@ class World:
             return False
         records = self.broker.log(CHANGES, partition).read(worker.positions[partition], count)
         if records:
+            self.counts["delivered again"] += sum(r.offset < self._furthest[partition] for r in records)
+            self._furthest[partition] = max(self._furthest[partition], records[-1].offset + 1)
             worker.take(partition, records)
+            self._acknowledge(worker, partition)  # a batch of duplicates sends nothing at all
         return bool(records)
 
     def send(self, worker: Worker, partition: int, choice: int, arrives: bool = True, answered: bool = True) -> bool:
@@ -151,9 +157,13 @@ class World:
             self._append(partition, send)
         if send.first is not None and answered:
             send.acknowledged = True
+        self.counts["sends"] += 1
+        self._acknowledge(worker, partition)
+        return True
+
+    def _acknowledge(self, worker: Worker, partition: int) -> None:
         for finished in worker.acknowledged(partition):
             self.auditor.finished(partition, finished)
-        return True
 
     def _append(self, partition: int, send: Send) -> None:
         log = self.broker.log(send.topic, partition)
@@ -167,6 +177,7 @@ class World:
         if offset is None or not self.broker.commit(worker.number, worker.generation, partition, offset):
             return False
         self.auditor.committed(partition)
+        self.counts["commits"] += 1
         return True
 
     # ---- the view ----
@@ -272,7 +283,9 @@ class World:
         for worker in list(self.workers.values()):
             self.join(worker)
         waiting = self.broker.rebalancing or not self.broker.members
-        return waiting and (not self.workers and bool(self.start())) | self.complete_rebalance(sorted(self.broker.joined))
+        return waiting and (not self.workers and bool(self.start())) | self.complete_rebalance(
+            sorted(self.broker.joined)
+        )
 
     def _resolve(self) -> bool:
         busy = False

@@ -1,0 +1,187 @@
+"""What lies outside the promises, one precise course of events each: known windows, and how far they reach.
+
+The tests marked as expected failures say what should hold. They are strict: closing a window here is noticed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agents.app import MEMBERSHIP_SHARE
+from agents.dead_letters import Row
+from agents.settings import Settings
+from schemas.change import Change
+from schemas.codec import encode_change
+from tests.simulation.broker import CHANGELOG
+from tests.simulation.rules import Conditions, Rules, Violation
+from tests.simulation.worker import Worker
+from tests.simulation.world import NOW_MS, World
+
+LATE = Conditions(late_sends=True)
+
+
+def window(reason: str, violation: str) -> pytest.MarkDecorator:
+    """Marks a test that fails by this violation, and must."""
+    return pytest.mark.xfail(raises=pytest.RaisesExc(Violation, match=violation), strict=True, reason=reason)
+
+
+def change(version: int, **fields: Any) -> Row:
+    """A change of entity 1 by crm."""
+    form = {"event_id": f"e{version}", "entity_type": "customer", "entity_id": "1", "op": "update", "source": "crm"}
+    stamp = {"version": version, "occurred_at": NOW_MS, "seen": None, "before": None, "fields": fields}
+    return Row(b"customer:1", encode_change(Change.model_validate(form | stamp)))
+
+
+def only(world: World, worker: Worker) -> Worker:
+    """The worker gets all partitions, and whoever else there is has not joined."""
+    world.complete_rebalance([worker.number])
+    return worker
+
+
+def send_all(world: World, worker: Worker) -> None:
+    while world.send(worker, 0, 0):
+        pass
+
+
+def replaced_in_the_middle(world: World) -> tuple[Worker, Worker]:
+    """A worker is stopped when it has begun to send version 1; the new owner sends 2; then the old one goes on."""
+    old = only(world, world.start())
+    world.publish(change(1, a=1))
+    world.fetch(old, 0, 1)
+    world.send(old, 0, 0, arrives=False, answered=False)
+    world.pause(old)
+    new = only(world, world.start())
+    world.publish(change(2, a=2))
+    world.fetch(new, 0, 2)
+    send_all(world, new)
+    world.commit(new, 0)
+    world.resume(old)
+    send_all(world, old)
+    return old, new
+
+
+@pytest.mark.xfail(raises=AssertionError, strict=True, reason="a send may outlive the session it began in")
+def test_a_send_ends_before_the_session() -> None:
+    """A send that membership let begin has reached its deadline before another worker can own the partition."""
+    settings = Settings()
+    begins_at_most = MEMBERSHIP_SHARE * settings.session_seconds
+    assert begins_at_most + settings.send_deadline_seconds <= settings.session_seconds
+
+
+def test_a_replaced_worker_sends_nothing() -> None:
+    """Under the promised rule the old worker's send is refused, and the last record is the newest one."""
+    world = World(partitions=1)
+    workers = replaced_in_the_middle(world)
+    world.compact(CHANGELOG, 0, 1.0)
+    for worker in workers:
+        world.crash(worker)
+    world.settle()
+
+
+def test_a_late_state_is_outvoted_in_recovery() -> None:
+    """An old owner's state that lies after the new owner's does not win in recovery: the position decides."""
+    world = World(conditions=LATE, partitions=1)
+    for worker in replaced_in_the_middle(world):
+        world.crash(worker)
+    world.settle()
+
+
+@window("compaction keeps the last state, not the newest", "table is not the replay")
+def test_a_late_state_and_then_compaction() -> None:
+    """A late state lies last on the changelog, compaction drops the newer one, and recovery has lost a change."""
+    world = World(conditions=LATE, partitions=1)
+    workers = replaced_in_the_middle(world)
+    world.compact(CHANGELOG, 0, 1.0)
+    for worker in workers:
+        world.crash(worker)
+    world.settle()
+
+
+@window("nobody repairs `records` after a late record", "records is not the replay")
+def test_a_late_record_lies_last() -> None:
+    """A late golden record lies last on `records`, where consumers take the last one for the truth."""
+    world = World(Rules(contained_in_a_row=True), LATE, partitions=1)
+    replaced_in_the_middle(world)
+    world.auditor.records_by_position = False
+    world.settle()
+
+
+@pytest.mark.parametrize(
+    "in_a_row",
+    [
+        pytest.param(
+            False,
+            marks=window("EntityTable.written trusts a gap", "table is not the replay"),
+        ),
+        True,
+    ],
+)
+def test_a_late_sender_that_gets_its_partition_back(in_a_row: bool) -> None:
+    """What others wrote to the changelog before our own late record is read when the partition comes back."""
+    world = World(Rules(contained_in_a_row=in_a_row), LATE, partitions=1)
+    old, new = replaced_in_the_middle(world)
+    world.join(old)
+    world.crash(new)
+    only(world, old)
+    world.settle()
+
+
+@window("rows from before a wipe still count after it", "view is not the replay")
+def test_rows_written_before_an_unseen_wipe() -> None:
+    """FLUSHALL between a hand-over and Kafka's acknowledgement: the rows must be written again."""
+    world = World(partitions=1)
+    worker = only(world, world.start())
+    world.keep(worker)
+    for version in (1, 2):
+        world.publish(Row(b"customer:1", change(version, a=version).value))
+        world.fetch(worker, 0, 1)
+        world.hand_over(worker)
+        if version == 1:
+            send_all(world, worker)
+            world.keep(worker)
+    world.wipe_in_place()
+    world.keep(worker)  # notices it
+    world.keep(worker)  # begins anew
+    world.follow(worker, 0, 50)  # writes version 1 again
+    send_all(world, worker)  # version 2 is acknowledged: it counts as written, by a row that is gone
+    world.follow(worker, 0, 50)
+    world.settle()
+
+
+LIMITED = {"limits": {"state_bytes": 150}}
+
+
+def large_in_between() -> list[Row]:
+    """The second change does not fit; the third would make it fit again, and is newer."""
+    return [change(1, a=1), change(2, b="x" * 200), change(3, b="y")]
+
+
+@window("only the state at the end of a batch is measured", "its dead letter is missing")
+def test_the_limit_of_a_state_and_the_cut_of_batches() -> None:
+    """Whether a change is refused as too large for its entity's state does not depend on how the log is cut."""
+    world = World(policy=LIMITED, partitions=1)
+    worker = only(world, world.start())
+    for row in large_in_between():
+        world.publish(row)
+    world.fetch(worker, 0, 3)
+    send_all(world, worker)
+    world.settle()
+
+
+@window("a refused change that comes again is judged anew", "0:1 is")
+def test_the_limit_of_a_state_and_delivery_again() -> None:
+    """A change that was refused for its entity's state is refused when it comes again after a crash."""
+    world = World(policy=LIMITED, partitions=1)
+    worker = only(world, world.start())
+    for row in large_in_between():
+        world.publish(row)
+        world.fetch(worker, 0, 1)
+        send_all(world, worker)
+    world.crash(worker)
+    worker = only(world, world.start())
+    for _ in range(3):
+        world.fetch(worker, 0, 1)
+        send_all(world, worker)
+    world.settle()
