@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from time import monotonic
 from typing import Any
 
 import faust
@@ -15,6 +14,7 @@ from mode import Service
 from mode.types import ServiceT
 
 from agents import web
+from agents.boottime import boottime
 from agents.commands import commands_agent
 from agents.ending import EX_CONFIG, end_process
 from agents.entity_table import EntityTable, PositionOf
@@ -68,7 +68,11 @@ class SynclineApp(LaneApp):
         After SIGSTOP, or on a machine that slept, another worker owns our partitions by now, and what we
         send would lie on top of what it has sent since.
         """
-        return monotonic() - self.consumer.confirmed_at < MEMBERSHIP_SHARE * self.settings.session_seconds
+        return self.session_left() > (1 - MEMBERSHIP_SHARE) * self.settings.session_seconds
+
+    def session_left(self) -> float:
+        """Seconds in which the group cannot give our partitions away, by what it last confirmed."""
+        return self.settings.session_seconds - (boottime() - float(self.consumer.confirmed_at))
 
     def recovered(self) -> bool:
         """Whether partitions were assigned (none is an assignment, too) and the table has their states."""
@@ -99,6 +103,7 @@ def build(
         deadline_seconds=settings.send_deadline_seconds,
         batches_in_flight=settings.batches_in_flight,
         still_member=app.still_member,
+        session_left=app.session_left,
     )
     app.services = []
     if view is None and settings.redis is not None:

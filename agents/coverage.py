@@ -46,23 +46,27 @@ class Coverage:
             # One run is remembered, the newest: an older one is read from Kafka, and so counts anyway.
             self._ahead = (first, next)
 
-    def learned(self, stored: int) -> None:
-        """Redis holds everything before `stored`; whatever was believed beyond that is void."""
+    def learned(self, stored: int, connection: int) -> None:
+        """Redis holds everything before `stored`, as this connection says; what was believed beyond that is void.
+
+        So is what was written over earlier connections and is claimed only now: it may have been lost since.
+        """
         self.saved = self.position = stored
+        self.connection = connection
         self._ahead = None
 
-    def flushed(self, sent: int, stored: int) -> None:
+    def flushed(self, sent: int, stored: int) -> bool:
         """Redis was told that everything before `sent` is there, and holds `stored` now (below 0: nothing).
 
-        A Redis that holds nothing is in doubt: it has to be marked as begun before rows count again.
+        Returns False when it holds less: it was emptied or is an older copy, and rows count again only over a
+        new connection.
         """
-        if stored < 0:
+        if stored < sent:
             self.doubt()
-        elif stored < sent:
-            self.learned(stored)
-        else:
-            self.saved = stored
-            self._reach(stored)
+            return False
+        self.saved = stored
+        self._reach(stored)
+        return True
 
     def doubt(self) -> None:
         """Nothing is sure until Redis was asked again."""

@@ -14,6 +14,7 @@ from faust.stores.base import Store
 from faust.types import TP, EventT
 
 from agents.ending import EX_SOFTWARE, end_process
+from agents.outbox import OffsetRange
 
 PositionOf = Callable[[bytes], int]
 
@@ -156,6 +157,11 @@ class EntityTable(faust.Table):
         """Store a state in memory only. Its changelog record is the outbox's to send."""
         self.data.partition(partition)[key] = state
 
-    def written(self, partition: int, next_offset: int) -> None:
-        """Take note that our own changelog records below `next_offset` are acknowledged by Kafka."""
-        self.data.set_persisted_offset(TP(self.changelog_topic_name, partition), next_offset - 1)
+    def written(self, partition: int, records: OffsetRange) -> None:
+        """Take note that our own changelog records are acknowledged by Kafka.
+
+        Only where they follow what the states contain already: between them may lie what another worker sent
+        late, and a partition that comes back to us must read that.
+        """
+        if records.whole and records.first <= self.data.contained.get(partition, -1) + 1:
+            self.data.set_persisted_offset(TP(self.changelog_topic_name, partition), records.next - 1)

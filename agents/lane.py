@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from time import monotonic
 from typing import Any
 
 import faust
@@ -24,6 +23,7 @@ from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
 
+from agents.boottime import boottime
 from agents.log_ends import log_ends
 from agents.offsets import PartitionLedger
 
@@ -73,8 +73,8 @@ class LaneConsumer(driver.Consumer):
         self._idle = asyncio.Event()  # no fetch is under way; the fetcher has one at a time
         self._idle.set()
         self._held = False
-        #: When the group last confirmed that we are a member of it (monotonic seconds).
-        self.confirmed_at = monotonic()
+        #: When the group last confirmed that we are a member of it (boottime seconds).
+        self.confirmed_at = boottime()
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return LaneConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -187,7 +187,7 @@ class LaneConsumer(driver.Consumer):
             self.ledgers.pop(tp, None)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        self.confirmed_at = monotonic()
+        self.confirmed_at = boottime()
         for tp in list(self.ledgers):
             if tp not in assigned:
                 del self.ledgers[tp]
@@ -213,7 +213,7 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
         heartbeat = coordinator._do_heartbeat
 
         async def confirmed_heartbeat() -> bool:
-            sent_at = monotonic()
+            sent_at = boottime()
             confirmed: bool = await heartbeat()
             if confirmed:
                 # When it was *sent*: the broker counts the session from its arrival, never from ours.

@@ -177,25 +177,33 @@ class Materializer(Service):
             if partition not in stored:
                 log.info("The view holds nothing of %s:%d, reading it from the start", self._topic, partition)
                 stored[partition] = await self._view.advance(partition, START, 0)
-            coverage.learned(stored[partition])
+            coverage.learned(stored[partition], self._view.connection)
 
     async def _flush(self) -> None:
+        lost = False
         for partition, coverage in list(self._partitions.items()):
             sent = coverage.position
             if coverage.saved is not None and sent > coverage.saved:
                 on = coverage.connection
                 stored = await self._view.advance(partition, coverage.saved, sent, on)
-                coverage.flushed(sent, stored)
+                lost = not coverage.flushed(sent, stored) or lost
+        if lost:
+            await self._view.close()
 
     async def _check(self) -> None:
         saved = {p: c.saved for p, c in self._partitions.items()}
         stored = await self._view.progress()
         self._checked_at = monotonic()
+        lost = False
         for partition, coverage in self._partitions.items():
             known = saved.get(partition)
             if known is not None and stored.get(partition, START) < known:
                 log.warning("Redis lost the view of %s:%d, filling it again", self._topic, partition)
                 coverage.doubt()
+                lost = True
+        if lost:
+            # Rows of before that Kafka acknowledges only now must not count: they went with the rest.
+            await self._view.close()
 
     # ---- records from Kafka ----
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -54,7 +55,8 @@ class Outbox:
     """Sends parcels, each partition in order; ends the process when Kafka does not take one in time.
 
     producer: gives the started idempotent producer. deadline_seconds: for each of the two steps.
-    still_member: False when another worker may own our partitions by now. fail: never returns.
+    still_member: False when another worker may soon own our partitions; no send begins then. session_left: seconds
+    in which that cannot be; no send lasts longer, since a process that has ended sends nothing. fail: never returns.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class Outbox:
         deadline_seconds: float,
         batches_in_flight: int,
         still_member: Callable[[], bool] = lambda: True,
+        session_left: Callable[[], float] = lambda: inf,
         fail: Callable[[int, str], Any] = end_process,
     ) -> None:
         self._producer = producer
         self._deadline = deadline_seconds
         self._in_flight = batches_in_flight
         self._still_member = still_member
+        self._session_left = session_left
         self._fail = fail
         self._chains: dict[int, _Chain] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -127,7 +131,10 @@ class Outbox:
         except asyncio.CancelledError:
             raise  # the loop is being closed; nothing was acknowledged
         except TimeoutError:
-            line = f"partition {partition}: Kafka did not acknowledge a batch's records within {self._deadline:g} s"
+            line = (
+                f"partition {partition}: Kafka did not acknowledge a batch's records within {self._deadline:g} s,"
+                " or before the group's session may have ended"
+            )
             self._fail(EX_SOFTWARE, line)
         except BaseException as error:
             # Whatever it is: acknowledging this batch, or sending a later one, could lose a change.
@@ -138,9 +145,10 @@ class Outbox:
         if not topics:
             return {}
         sends = (self._send_rows(topic, partition, rows_by_topic[topic]) for topic in topics)
-        until = asyncio.get_running_loop().time() + self._deadline
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._deadline
         await self._confirmed(until)
-        async with asyncio.timeout_at(until):
+        async with asyncio.timeout_at(min(until, loop.time() + self._session_left())):
             ranges = await asyncio.gather(*sends)
         return dict(zip(topics, ranges, strict=True))
 

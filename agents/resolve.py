@@ -78,7 +78,7 @@ class Work:
 
         async def delivered(ranges: dict[str, OffsetRange]) -> None:
             if names.changelog in ranges:
-                self.table.written(partition, ranges[names.changelog].next)
+                self.table.written(partition, ranges[names.changelog])
             await acknowledge()
             if names.records in ranges:
                 self.hand_over.confirm(partition, written, ranges[names.records])

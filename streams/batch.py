@@ -45,8 +45,13 @@ class Held:
         self.judgement: Judgement = judge(self.entity, policy)
 
 
-Arrival = tuple[int, int, WireChange]
-"""A change with its place in the batch and its offset."""
+# By how much a change can enlarge a state, at the most, for each byte of its record and besides: a field of three
+# bytes on the wire becomes a name, a write with its indexes, and what it replaced.
+GROWTH: Final = 10
+GROWTH_BESIDES: Final = 100
+
+Arrival = tuple[int, int, WireChange, int]
+"""A change with its place in the batch, its offset, and the bytes of its record."""
 
 
 class BatchResolver:
@@ -89,9 +94,9 @@ class BatchResolver:
             assert key is not None
             arrivals = groups.get(key)
             if arrivals is None:
-                groups[key] = [(index, record.offset, change)]
+                groups[key] = [(index, record.offset, change, len(value))]
             else:
-                arrivals.append((index, record.offset, change))
+                arrivals.append((index, record.offset, change, len(value)))
         for key, arrivals in groups.items():
             self._resolve_entity(partition, key, arrivals, states, effects)
         return effects
@@ -113,7 +118,10 @@ class BatchResolver:
         conflicts: list[tuple[int, Conflict]] = []
         counts: list[str] = []
         moved = replayed = False
-        for _, offset, change in arrivals:
+        if len(arrivals) > 1 and not self._surely_fits(held, arrivals):
+            self._resolve_one_by_one(partition, key, arrivals, held.stored, effects)
+            return
+        for _, offset, change, _ in arrivals:
             if _apply(held, change, offset, conflicts, counts):
                 moved = True
                 entity.offset = max(entity.offset, offset)
@@ -123,7 +131,7 @@ class BatchResolver:
         if moved:
             encoded = encode_entity(entity, partition)
             if len(encoded) > self.limits.state_bytes:
-                self._resolve_cautiously(partition, key, arrivals, held.stored, effects)
+                self._refuse_too_large(partition, key, arrivals[0], effects)
                 return
             held.stored = encoded
             effects.states.append((key, encoded))
@@ -137,25 +145,32 @@ class BatchResolver:
         if moved or replayed:
             self._emit(partition, key, first.entity_type, first.entity_id, held, effects)
 
-    def _resolve_cautiously(
+    def _surely_fits(self, held: Held, arrivals: list[Arrival]) -> bool:
+        """Whether no state on the way through these changes can be too large, however they are cut into batches."""
+        growth = 0
+        for _, _, _, size in arrivals:
+            growth += GROWTH * size + GROWTH_BESIDES
+        return (0 if held.stored is None else len(held.stored)) + growth <= self.limits.state_bytes
+
+    def _resolve_one_by_one(
         self, partition: int, key: bytes, arrivals: list[Arrival], stored: bytes | None, effects: BatchEffects
     ) -> None:
-        """One change at a time from the last good state, so that only those that do not fit are refused."""
-        if len(arrivals) == 1:
-            self._drop(partition, key)
-            message = (
-                f"the state of entity {key.decode()!r} would have more than {self.limits.state_bytes} bytes"
-                " with this change; raise the limit or split the entity"
-            )
-            _refuse(effects, arrivals[0][0], Refusal("state_too_large", message, "resolve"))
-            return
+        """Each change as a batch of its own, so that exactly those are refused that do not fit."""
         for arrival in arrivals:
-            self._drop(partition, key)
             one = BatchEffects()
             self._resolve_entity(partition, key, [arrival], {} if stored is None else {key: stored}, one)
             if one.states:
                 stored = one.states[-1][1]
             effects.extend(one)
+
+    def _refuse_too_large(self, partition: int, key: bytes, arrival: Arrival, effects: BatchEffects) -> None:
+        # What is held has the change in it already: it is read again from the last state that was stored.
+        self._young[partition].pop(key, None)
+        message = (
+            f"the state of entity {key.decode()!r} would have more than {self.limits.state_bytes} bytes"
+            " with this change; raise the limit or split the entity"
+        )
+        _refuse(effects, arrival[0], Refusal("state_too_large", message, "resolve"))
 
     def _emit(
         self, partition: int, key: bytes, entity_type: str, entity_id: str, held: Held, effects: BatchEffects
@@ -190,9 +205,6 @@ class BatchResolver:
             young = self._young[partition] = {}
         young[key] = held
         return held
-
-    def _drop(self, partition: int, key: bytes) -> None:
-        self._young[partition].pop(key, None)
 
 
 def _refuse(effects: BatchEffects, index: int, refusal: Refusal) -> None:

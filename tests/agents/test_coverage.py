@@ -56,7 +56,7 @@ class CoverageIsTrue(RuleBasedStateMachine):
         if coverage.saved is None:
             if self.stored == START:
                 self.stored = 0
-            coverage.learned(self.stored)
+            coverage.learned(self.stored, self.connection)
         elif coverage.position > coverage.saved:
             if coverage.connection != self.connection:
                 coverage.doubt()
@@ -64,12 +64,14 @@ class CoverageIsTrue(RuleBasedStateMachine):
             sent = coverage.position
             if self.stored >= coverage.saved:
                 self.stored = max(self.stored, sent)
-            coverage.flushed(sent, self.stored)
+            if not coverage.flushed(sent, self.stored):
+                self.connection += 1
 
     @rule()
     def check(self) -> None:
         if self.coverage.saved is not None and self.stored < self.coverage.saved:
             self.coverage.doubt()
+            self.connection += 1
 
     @rule()
     def flushall(self) -> None:
@@ -108,7 +110,7 @@ TestCoverage = CoverageIsTrue.TestCase
 def test_contiguous_claims_need_no_reading() -> None:
     """Claims that follow each other move the position, and nothing is ever behind."""
     coverage = Coverage()
-    coverage.learned(0)
+    coverage.learned(0, 1)
     for first in range(0, 30, 3):
         coverage.claim(first, first + 3, 1)
         assert not coverage.behind
@@ -118,7 +120,7 @@ def test_contiguous_claims_need_no_reading() -> None:
 def test_gap_is_read_and_the_run_after_it_is_not() -> None:
     """Only what no claim covers is behind; the run of claims after the gap counts as soon as that is read."""
     coverage = Coverage()
-    coverage.learned(0)
+    coverage.learned(0, 1)
     coverage.claim(5, 8, 1)
     coverage.claim(8, 9, 1)
     assert coverage.behind and coverage.position == 0

@@ -9,6 +9,7 @@ import faust
 from faust.types import TP
 
 from agents.entity_table import EntityTable
+from agents.outbox import OffsetRange
 from tests.agents.counting_kernel import position_of
 
 CHANGELOG = "t.changelog"
@@ -62,12 +63,23 @@ async def test_a_partition_of_somebody_else_is_not_applied() -> None:
     assert len(table.data) == 0
 
 
+async def test_what_others_wrote_between_is_read_when_the_partition_comes_back() -> None:
+    """Our own records count as contained only where nobody else's lie between them and what is contained."""
+    table, _ = new_table()
+    table.written(0, OffsetRange(0, 3, whole=True))
+    table.written(0, OffsetRange(4, 6, whole=True))
+    table.written(0, OffsetRange(3, 9, whole=False))
+    assert table.persisted_offset(TP(CHANGELOG, 0)) == 2
+    table.written(0, OffsetRange(3, 4, whole=True))
+    assert table.persisted_offset(TP(CHANGELOG, 0)) == 3
+
+
 async def test_revoked_partitions_are_dropped_and_kept_ones_go_on_where_they_are() -> None:
     """After a rebalance the lost partition's states are gone, and recovery of the kept one starts at its end."""
     table, _ = new_table()
     for partition in (0, 1):
         table.store(partition, b"k%d" % partition, b"1 x")
-        table.written(partition, next_offset=10)
+        table.written(partition, OffsetRange(0, 10, whole=True))
     await table.on_rebalance({TP(CHANGELOG, 1), TP("t.changes", 1)}, {TP(CHANGELOG, 0)}, set())
     assert list(table.data) == [b"k1"]
     assert table.persisted_offset(TP(CHANGELOG, 0)) is None

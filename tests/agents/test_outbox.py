@@ -198,6 +198,21 @@ async def test_a_worker_that_may_have_been_replaced_sends_nothing() -> None:
     assert kafka.events == []
 
 
+async def test_a_send_ends_before_the_session() -> None:
+    """A send that membership let begin ends, with the process, before another worker can own the partition."""
+    kafka = Kafka()
+    kafka.at_once = False
+    outbox, failures = outbox_of(kafka, session_left=lambda: 0.05, deadline_seconds=60.0)
+
+    async def nothing(ranges: dict[str, OffsetRange]) -> None: ...
+
+    await outbox.room(0)
+    outbox.send(0, parcel("a"), nothing)
+    async with asyncio.timeout(30):
+        await outbox.drained()
+    assert "before the group's session may have ended" in failures[0][1]
+
+
 async def test_a_worker_that_is_confirmed_again_goes_on() -> None:
     """After an outage during which nobody was replaced the sends are made up for."""
     kafka, answers = Kafka(), iter([False, False])

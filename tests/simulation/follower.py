@@ -50,7 +50,7 @@ class Follower:
                 stored = redis.progress.get(partition)
                 if stored is None:
                     stored = redis.advance(partition, START, 0)
-                coverage.learned(stored)
+                coverage.learned(stored, self._connection.number)
 
     def _flush(self) -> None:
         for partition, coverage in self.partitions.items():
@@ -58,13 +58,15 @@ class Follower:
             if coverage.saved is not None and sent > coverage.saved:
                 redis = self._connection.open(on=coverage.connection)
                 stored = redis.advance(partition, coverage.saved, sent)
-                coverage.flushed(sent, stored)
+                if not coverage.flushed(sent, stored):
+                    self._connection.lose()
 
     def _check(self) -> None:
         held = self._connection.open().progress
         for partition, coverage in self.partitions.items():
             if coverage.saved is not None and held.get(partition, START) < coverage.saved:
                 coverage.doubt()
+                self._connection.lose()
 
     def follow(self, partition: int, count: int) -> None:
         """One turn of `_follow`: claim what the last turn wrote, see the end, write the next records."""

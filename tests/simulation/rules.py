@@ -10,8 +10,8 @@ class Rules:
     """The rules of the shell. The defaults are the system; a mutant breaks one.
 
     members_only: a worker that the group replaced sends nothing (agents/app.py, still_member).
-    contained_in_a_row: what of the changelog a table contains grows only by records that follow each other. Not
-    so today (EntityTable.written); it matters only with late sends.
+    contained_in_a_row: what of the changelog a table contains grows only by records that follow each other
+    (EntityTable.written); it matters only with late sends.
     """
 
     conflicts_before_states: bool = True
@@ -24,7 +24,7 @@ class Rules:
     members_only: bool = True
     decoded_copies_are_forgotten: bool = True
     replayed_sends_its_record: bool = True
-    contained_in_a_row: bool = False
+    contained_in_a_row: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Conditions:
 
     late_sends: bool = False
     compaction: bool = True
-    wipes_unseen: bool = False
+    wipes_unseen: bool = True
     disjoint_overtake: bool = False
 
 

@@ -20,7 +20,7 @@ MUTANTS = {
     "progress not in Redis": (Rules(progress_lies_in_redis=False), Conditions(), {"progress", "nothing lost"}),
     "anyone may send": (Rules(members_only=False), Conditions(), {"nothing lost", "view", "states", "records"}),
     "last state wins in recovery": (
-        Rules(recovery_by_position=False, members_only=False, contained_in_a_row=True),
+        Rules(recovery_by_position=False, members_only=False),
         LATE,
         {"nothing lost", "view", "states", "records", "conflicts", "conflict first"},
     ),

@@ -80,8 +80,8 @@ def test_one_seed_is_one_course_of_events() -> None:
 @pytest.mark.parametrize(
     ("conditions", "rules"),
     [
-        (Conditions(late_sends=True, compaction=False), Rules(contained_in_a_row=True)),
-        (Conditions(late_sends=True, compaction=False), Rules(contained_in_a_row=True, members_only=False)),
+        (Conditions(late_sends=True, compaction=False), Rules()),
+        (Conditions(late_sends=True, compaction=False), Rules(members_only=False)),
         (Conditions(disjoint_overtake=True), Rules()),
     ],
     ids=[
