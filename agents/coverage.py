@@ -47,26 +47,24 @@ class Coverage:
             self._ahead = (first, next)
 
     def learned(self, stored: int, connection: int) -> None:
-        """Redis holds everything before `stored`, as this connection says; what was believed beyond that is void.
+        """Redis holds everything before `stored`, as this new connection says; what was believed beyond is void.
 
-        So is what was written over earlier connections and is claimed only now: it may have been lost since.
+        So is what was written over earlier connections and is claimed only now: Redis may have been emptied since.
         """
         self.saved = self.position = stored
         self.connection = connection
         self._ahead = None
 
-    def flushed(self, sent: int, stored: int) -> bool:
+    def flushed(self, sent: int, stored: int) -> None:
         """Redis was told that everything before `sent` is there, and holds `stored` now (below 0: nothing).
 
-        Returns False when it holds less: it was emptied or is an older copy, and rows count again only over a
-        new connection.
+        Where it holds less it was emptied or is an older copy, and has to be asked over a new connection.
         """
         if stored < sent:
             self.doubt()
-            return False
-        self.saved = stored
-        self._reach(stored)
-        return True
+        else:
+            self.saved = stored
+            self._reach(stored)
 
     def doubt(self) -> None:
         """Nothing is sure until Redis was asked again."""

@@ -167,43 +167,39 @@ class Materializer(Service):
     async def _learn(self) -> None:
         """Ask Redis about partitions in doubt, and mark those of which it holds nothing as begun.
 
-        The mark comes before the first row, so that a wipe after any row is noticed: it takes the mark too.
+        The mark comes before the first row that counts, so that a wipe after any such row is noticed: it takes
+        the mark too. Over a new connection, so that rows of before, which Kafka may acknowledge only now, do not
+        count: they may have gone with the rest. A partition just marked is asked about again, for the same reason.
         """
         unsure = {p: c for p, c in self._partitions.items() if c.saved is None}
         if not unsure:
             return
+        await self._view.close()
         stored = await self._view.progress()
         for partition, coverage in unsure.items():
-            if partition not in stored:
+            if partition in stored:
+                coverage.learned(stored[partition], self._view.connection)
+            else:
                 log.info("The view holds nothing of %s:%d, reading it from the start", self._topic, partition)
-                stored[partition] = await self._view.advance(partition, START, 0)
-            coverage.learned(stored[partition], self._view.connection)
+                await self._view.advance(partition, START, 0)
 
     async def _flush(self) -> None:
-        lost = False
         for partition, coverage in list(self._partitions.items()):
             sent = coverage.position
             if coverage.saved is not None and sent > coverage.saved:
                 on = coverage.connection
                 stored = await self._view.advance(partition, coverage.saved, sent, on)
-                lost = not coverage.flushed(sent, stored) or lost
-        if lost:
-            await self._view.close()
+                coverage.flushed(sent, stored)
 
     async def _check(self) -> None:
         saved = {p: c.saved for p, c in self._partitions.items()}
         stored = await self._view.progress()
         self._checked_at = monotonic()
-        lost = False
         for partition, coverage in self._partitions.items():
             known = saved.get(partition)
             if known is not None and stored.get(partition, START) < known:
                 log.warning("Redis lost the view of %s:%d, filling it again", self._topic, partition)
                 coverage.doubt()
-                lost = True
-        if lost:
-            # Rows of before that Kafka acknowledges only now must not count: they went with the rest.
-            await self._view.close()
 
     # ---- records from Kafka ----
 

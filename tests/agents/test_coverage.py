@@ -51,12 +51,14 @@ class CoverageIsTrue(RuleBasedStateMachine):
 
     @rule()
     def keep(self) -> None:
-        """Learn or flush, over the current connection."""
+        """Learn over a new connection, or flush over the current one."""
         coverage = self.coverage
         if coverage.saved is None:
+            self.connection += 1
             if self.stored == START:
                 self.stored = 0
-            coverage.learned(self.stored, self.connection)
+            else:
+                coverage.learned(self.stored, self.connection)
         elif coverage.position > coverage.saved:
             if coverage.connection != self.connection:
                 coverage.doubt()
@@ -64,14 +66,12 @@ class CoverageIsTrue(RuleBasedStateMachine):
             sent = coverage.position
             if self.stored >= coverage.saved:
                 self.stored = max(self.stored, sent)
-            if not coverage.flushed(sent, self.stored):
-                self.connection += 1
+            coverage.flushed(sent, self.stored)
 
     @rule()
     def check(self) -> None:
         if self.coverage.saved is not None and self.stored < self.coverage.saved:
             self.coverage.doubt()
-            self.connection += 1
 
     @rule()
     def flushall(self) -> None:
@@ -93,7 +93,7 @@ class CoverageIsTrue(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """When nothing more goes wrong, everything gets into the view."""
-        for _ in range(4):
+        for _ in range(6):
             self.check()
             self.keep()
             self.consume(self.log_end + 1)

@@ -44,13 +44,15 @@ class Follower:
                 coverage.doubt()
 
     def _learn(self) -> None:
-        for partition, coverage in self.partitions.items():
-            if coverage.saved is None:
-                redis = self._connection.open()
-                stored = redis.progress.get(partition)
-                if stored is None:
-                    stored = redis.advance(partition, START, 0)
-                coverage.learned(stored, self._connection.number)
+        unsure = {p: c for p, c in self.partitions.items() if c.saved is None}
+        if unsure:
+            self._connection.lose()
+        for partition, coverage in unsure.items():
+            redis = self._connection.open()
+            if partition in redis.progress:
+                coverage.learned(redis.progress[partition], self._connection.number)
+            else:
+                redis.advance(partition, START, 0)
 
     def _flush(self) -> None:
         for partition, coverage in self.partitions.items():
@@ -58,15 +60,13 @@ class Follower:
             if coverage.saved is not None and sent > coverage.saved:
                 redis = self._connection.open(on=coverage.connection)
                 stored = redis.advance(partition, coverage.saved, sent)
-                if not coverage.flushed(sent, stored):
-                    self._connection.lose()
+                coverage.flushed(sent, stored)
 
     def _check(self) -> None:
         held = self._connection.open().progress
         for partition, coverage in self.partitions.items():
             if coverage.saved is not None and held.get(partition, START) < coverage.saved:
                 coverage.doubt()
-                self._connection.lose()
 
     def follow(self, partition: int, count: int) -> None:
         """One turn of `_follow`: claim what the last turn wrote, see the end, write the next records."""

@@ -33,13 +33,14 @@ class Conditions:
 
     late_sends: membership is asked at the start of a step only, so what a step had begun to send when its
     worker was stopped arrives whenever that worker goes on: the window that the membership rule leaves.
-    compaction: of changelog and records. wipes_unseen: Redis is emptied without its connections being lost.
+    compaction: of changelog and records. wipes_unseen: Redis is emptied without its connections being lost; while two
+    followers of one partition live side by side, one of them can then take the other's new beginning for its own.
     disjoint_overtake: batches without a common entity may finish in any order.
     """
 
     late_sends: bool = False
     compaction: bool = True
-    wipes_unseen: bool = True
+    wipes_unseen: bool = False
     disjoint_overtake: bool = False
 
 
