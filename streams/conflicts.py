@@ -18,8 +18,6 @@ from streams.order import informed_revival
 from streams.policy import EntityPolicy
 from streams.resolvers import last_update_wins
 
-Signature = set[tuple[str, str]]
-
 
 class Conflict(NamedTuple):
     """One conflict record. candidates: all live writes. winner: None where no single write is the value."""
@@ -42,19 +40,18 @@ def find(
     found: list[Conflict] = []
     before, after = revision.existence, judgement.existence
     if after.contested:
-        if _signature(before.live) != _signature(after.live):
+        if not _same_values(before.live, after.live):
             found.append(_about_existence(after, change, policy))
     elif _brought_back(before, after, entity, change):
         found.append(_bring_back(before, after, change, policy))
-    contested = [
-        (name, verdict)
-        for name, earlier, verdict in revision.fields
-        if verdict.contested and (earlier is None or _signature(earlier.live) != _signature(verdict.live))
-    ]
-    if contested:
+    contested: list[tuple[str, Verdict]] = []
+    for name, earlier, verdict in revision.fields:
+        if verdict.contested and (earlier is None or not _same_values(earlier.live, verdict.live)):
+            contested.append((name, verdict))
+    if len(contested) > 1:
         contested.sort(key=_name)
-        for name, verdict in contested:
-            found.append(_about_field(name, verdict, change, policy))
+    for name, verdict in contested:
+        found.append(_about_field(name, verdict, change, policy))
     return found
 
 
@@ -67,8 +64,8 @@ def kind_of(live: list[Write], field: str, resolver: str, window_ms: int) -> str
     if field == EXISTENCE:
         x = max(live, key=lambda write: (*_recency(write), write.dot.version, write.value == TOMBSTONE))
         return "delete_recently_updated" if x.value == TOMBSTONE else "update_recently_deleted"
-    x = max(live, key=_recency)
-    y = max((write for write in live if write.value != x.value), key=_recency)
+    x = _latest(live)
+    y = _latest([write for write in live if write.value != x.value])
     if x.dot.op == "create" and y.dot.op == "create":
         return "insert_exists"
     if x.told and y.told:
@@ -90,8 +87,27 @@ def _recency(write: Write) -> tuple[int, str]:
     return (write.dot.time, write.dot.source)
 
 
-def _signature(live: list[Write]) -> Signature:
-    return {(write.dot.source, write.value) for write in live}
+def _latest(writes: list[Write]) -> Write:
+    latest = writes[0]
+    for write in writes:
+        if write.dot.time > latest.dot.time or (
+            write.dot.time == latest.dot.time and write.dot.source > latest.dot.source
+        ):
+            latest = write
+    return latest
+
+
+def _same_values(before: list[Write], after: list[Write]) -> bool:
+    """Whether two live sets have the same [source, value]; a source is in each of them once at the most."""
+    if len(before) != len(after):
+        return False
+    for write in after:
+        for other in before:
+            if other.dot.source == write.dot.source and other.value == write.value:
+                break
+        else:
+            return False
+    return True
 
 
 def _outcome(pending: bool, winner: Write | None, change: WireChange, own_value: str | None) -> str:
