@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from itertools import chain
 from time import monotonic
 from typing import Any, Final
 
@@ -166,10 +165,9 @@ def _chunks(rows: Sequence[ViewRow]) -> Iterator[tuple[int, int]]:
 
 
 def _flat(rows: Sequence[ViewRow]) -> list[Any]:
-    arguments: list[Any] = list(chain.from_iterable(rows))
-    docs = arguments[1::5]
-    if None in docs:
-        arguments[1::5] = ["" if doc is None else doc for doc in docs]
+    arguments: list[Any] = []
+    for row in rows:
+        arguments += (row.key, row.doc or "", row.clock, row.contested, row.offset)
     return arguments
 
 

@@ -41,6 +41,7 @@ MODULES: tuple[str, ...] = (
     "streams/resolvers/union.py",
     "streams/policy.py",
     "streams/merge.py",
+    "streams/names.py",
     "streams/conflicts.py",
     "streams/golden.py",
     "streams/entity_codec.py",

@@ -1,73 +1,85 @@
 """Avro's binary form of what our schemas are made of: longs, strings, map and array blocks, the Value union.
 
-Readers take the bytes and a position and return what they read with the position after it. They raise
-IndexError where the bytes end early, UnicodeDecodeError (a ValueError) for text that is not UTF-8, and
-ValueError for anything else that no writer of ours produces.
+Writers append to a `BytesWriter`. Readers take the bytes and a position and return what they read with the
+position after it. They raise IndexError where the bytes end early, UnicodeDecodeError (a ValueError) for text that
+is not UTF-8, and ValueError for anything else that no writer of ours produces.
 """
 
 from __future__ import annotations
 
-import struct
 from typing import Final
 
 import orjson
+from librt.strings import BytesWriter, read_f64_le, write_f64_le
 
 from schemas.canonical import canonical_float, canonical_string
 
-_DOUBLE: Final = struct.Struct("<d")
-
 # The first byte of a Value: its branch of the union as a zigzag number.
-NULL: Final = b"\x00"
-TRUE: Final = b"\x02\x01"
-FALSE: Final = b"\x02\x00"
+NULL: Final = 0
+BOOLEAN: Final = 2
 LONG: Final = 4
 DOUBLE: Final = 6
 STRING: Final = 8
 JSON: Final = 10
-LONG_BRANCH: Final = b"\x04"
-DOUBLE_BRANCH: Final = b"\x06"
-STRING_BRANCH: Final = b"\x08"
-JSON_BRANCH: Final = b"\x0a"
 
 
-def encode_long(number: int) -> bytes:
-    """Return the bytes of a signed 64-bit integer."""
-    if -64 <= number < 64:
-        return _ONE_BYTE[number + 64]
+def write_long(out: BytesWriter, number: int) -> None:
+    """Append a signed 64-bit integer."""
     rest = number << 1 if number >= 0 else (-number << 1) - 1
-    out = bytearray()
     while rest > 127:
         out.append(rest & 127 | 128)
         rest >>= 7
     out.append(rest)
-    return bytes(out)
 
 
-_ONE_BYTE: Final = [bytes([number << 1 if number >= 0 else (-number << 1) - 1]) for number in range(-64, 64)]
+def write_string(out: BytesWriter, text: str) -> None:
+    """Append a string. UnicodeEncodeError: a lone surrogate."""
+    raw = text.encode()
+    write_long(out, len(raw))
+    out.write(raw)
+
+
+def write_value(out: BytesWriter, text: str) -> None:
+    """Append the Value union of a canonical JSON text."""
+    first = text[0]
+    if first == '"':
+        out.append(STRING)
+        write_string(out, orjson.loads(text) if "\\" in text else text[1:-1])
+    elif first == "{" or first == "[":
+        out.append(JSON)
+        write_string(out, text)
+    elif first == "n":
+        out.append(NULL)
+    elif first == "t" or first == "f":
+        out.append(BOOLEAN)
+        out.append(1 if first == "t" else 0)
+    elif "." in text or "e" in text:
+        out.append(DOUBLE)
+        write_f64_le(out, float(text))
+    else:
+        out.append(LONG)
+        write_long(out, int(text))
+
+
+def encode_long(number: int) -> bytes:
+    """The bytes of `write_long`."""
+    out = BytesWriter()
+    write_long(out, number)
+    return out.getvalue()
 
 
 def encode_string(text: str) -> bytes:
-    """Return the bytes of a string. UnicodeEncodeError: a lone surrogate."""
-    raw = text.encode()
-    return encode_long(len(raw)) + raw
+    """The bytes of `write_string`."""
+    out = BytesWriter()
+    write_string(out, text)
+    return out.getvalue()
 
 
 def encode_value(text: str) -> bytes:
-    """Return the bytes of the Value union of a canonical JSON text."""
-    first = text[0]
-    if first == '"':
-        return STRING_BRANCH + encode_string(orjson.loads(text) if "\\" in text else text[1:-1])
-    if first == "{" or first == "[":
-        return JSON_BRANCH + encode_string(text)
-    if first == "n":
-        return NULL
-    if first == "t":
-        return TRUE
-    if first == "f":
-        return FALSE
-    if "." in text or "e" in text:
-        return DOUBLE_BRANCH + _DOUBLE.pack(float(text))
-    return LONG_BRANCH + encode_long(int(text))
+    """The bytes of `write_value`."""
+    out = BytesWriter()
+    write_value(out, text)
+    return out.getvalue()
 
 
 def read_long(data: bytes, pos: int) -> tuple[int, int]:
@@ -119,7 +131,7 @@ def read_value(data: bytes, pos: int) -> tuple[str, int]:
     if branch == LONG:
         number, pos = read_long(data, pos)
         return str(number), pos
-    if branch == 0:
+    if branch == NULL:
         return "null", pos
     if branch == JSON:
         return read_string(data, pos)
@@ -127,9 +139,8 @@ def read_value(data: bytes, pos: int) -> tuple[str, int]:
         end = pos + 8
         if end > len(data):
             raise IndexError("a double goes on beyond the end")
-        decimal: float = _DOUBLE.unpack_from(data, pos)[0]
-        return canonical_float(decimal), end
-    if branch == 2:
+        return canonical_float(read_f64_le(data, pos)), end
+    if branch == BOOLEAN:
         flag = data[pos]
         if flag > 1:
             raise ValueError("a boolean is neither 0 nor 1")

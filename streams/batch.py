@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from schemas.fast import decode_change
 from schemas.refusal import Refusal
 from schemas.wire import WireChange
@@ -33,6 +35,7 @@ class StoredStates(Protocol):
     def get(self, key: bytes, /) -> bytes | None: ...
 
 
+@mypyc_attr(acyclic=True)
 class Held:
     """A decoded entity with its judgement. stored: its state as last encoded, None if it never was."""
 

@@ -8,7 +8,9 @@ was written last does.
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Final
+
+from mypy_extensions import mypyc_attr
 
 from schemas.canonical import canonical_string
 from schemas.wire import WireChange
@@ -19,18 +21,33 @@ from streams.policy import EntityPolicy
 from streams.resolvers import last_update_wins
 
 
-class Conflict(NamedTuple):
+@mypyc_attr(acyclic=True)
+class Conflict:
     """One conflict record. candidates: all live writes. winner: None where no single write is the value."""
 
-    conflict_id: str
-    field: str
-    kind: str
-    outcome: str
-    resolver: str
-    candidates: list[Write]
-    winner: Write | None
-    value: str | None
-    change: WireChange
+    __slots__ = ("candidates", "change", "conflict_id", "field", "kind", "outcome", "resolver", "value", "winner")
+
+    def __init__(
+        self,
+        field: str,
+        kind: str,
+        outcome: str,
+        resolver: str,
+        candidates: list[Write],
+        winner: Write | None,
+        value: str | None,
+        change: WireChange,
+        named_by: list[Write],
+    ) -> None:
+        self.conflict_id: Final = conflict_id(change.key, field, named_by)
+        self.field: Final = field
+        self.kind: Final = kind
+        self.outcome: Final = outcome
+        self.resolver: Final = resolver
+        self.candidates: Final = candidates
+        self.winner: Final = winner
+        self.value: Final = value
+        self.change: Final = change
 
 
 def find(
@@ -138,7 +155,6 @@ def _about_field(name: str, verdict: Verdict, change: WireChange, policy: Entity
     made_by = verdict.made_by
     winner = made_by[0] if len(made_by) == 1 else None
     return Conflict(
-        conflict_id=conflict_id(change.key, name, verdict.live),
         field=name,
         kind=kind_of(verdict.live, name, rule.resolver.name, policy.window_ms),
         outcome=_outcome(rule.resolver.pends, winner, change, change.fields.get(name)),
@@ -147,13 +163,13 @@ def _about_field(name: str, verdict: Verdict, change: WireChange, policy: Entity
         winner=winner,
         value=verdict.value,
         change=change,
+        named_by=verdict.live,
     )
 
 
 def _about_existence(existence: Existence, change: WireChange, policy: EntityPolicy) -> Conflict:
     tombstones = [write for write in existence.live if write.value == TOMBSTONE]
     return Conflict(
-        conflict_id=conflict_id(change.key, EXISTENCE, tombstones),
         field=EXISTENCE,
         kind=kind_of(existence.live, EXISTENCE, policy.on_delete, policy.window_ms),
         outcome=_outcome(False, existence.winner, change, TOMBSTONE if change.op == "delete" else TOUCH),
@@ -162,6 +178,7 @@ def _about_existence(existence: Existence, change: WireChange, policy: EntityPol
         winner=existence.winner,
         value=TOUCH if existence.exists else TOMBSTONE,
         change=change,
+        named_by=tombstones,
     )
 
 
@@ -178,7 +195,6 @@ def _brought_back(before: Existence, after: Existence, entity: Entity, change: W
 def _bring_back(before: Existence, after: Existence, change: WireChange, policy: EntityPolicy) -> Conflict:
     tombstones = [write for write in before.live if write.value == TOMBSTONE]
     return Conflict(
-        conflict_id=conflict_id(change.key, EXISTENCE, tombstones),
         field=EXISTENCE,
         kind="update_recently_deleted",
         outcome="apply_remote",
@@ -187,4 +203,5 @@ def _bring_back(before: Existence, after: Existence, change: WireChange, policy:
         winner=last_update_wins.pick(after.live, policy.ranks),
         value=TOUCH,
         change=change,
+        named_by=tombstones,
     )

@@ -13,7 +13,9 @@ durable, and the view's guard refuses what is older than what it has.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+from mypy_extensions import mypyc_attr
 
 
 class InputRecord(Protocol):
@@ -38,14 +40,28 @@ class DeadLetter(NamedTuple):
     message: str
 
 
-class ViewRow(NamedTuple):
+@mypyc_attr(acyclic=True)
+class ViewRow:
     """What the view holds of one entity. doc is None for an entity that is deleted; texts are canonical JSON."""
 
-    key: bytes
-    doc: str | None
-    clock: str
-    contested: str
-    offset: int
+    __slots__ = ("clock", "contested", "doc", "key", "offset")
+
+    def __init__(self, key: bytes, doc: str | None, clock: str, contested: str, offset: int) -> None:
+        self.key: Final = key
+        self.doc: Final = doc
+        self.clock: Final = clock
+        self.contested: Final = contested
+        self.offset: Final = offset
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ViewRow) and self.parts() == other.parts()
+
+    def __hash__(self) -> int:
+        return hash(self.parts())
+
+    def parts(self) -> tuple[bytes, str | None, str, str, int]:
+        """Key, document, clock, contested fields, offset."""
+        return self.key, self.doc, self.clock, self.contested, self.offset
 
 
 @dataclass(slots=True)

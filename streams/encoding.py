@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Final, get_args
 
-from schemas.avro_binary import encode_long, encode_string, encode_value
+from librt.strings import BytesWriter
+
+from schemas.avro_binary import encode_value, write_long, write_string, write_value
 from schemas.conflict import Kind, Outcome
 from schemas.released import newest
 from schemas.rules import OPS
@@ -16,41 +18,27 @@ from streams.causality import Clock
 from streams.conflicts import Conflict
 from streams.entity import Dot, Write
 from streams.golden import Golden
+from streams.names import name_of
 
-END: Final = b"\x00"
+END: Final = 0
 OP_INDEX: Final = {op: index for index, op in enumerate(OPS)}
-# Names of fields and sources are few and come again and again; a producer that invents them must not fill memory.
-MOST_NAMES: Final = 10_000
 
 _RECORD_FRAME: Final[bytes] = newest("GoldenRecord").frame
 _CONFLICT_FRAME: Final[bytes] = newest("Conflict").frame
 _KINDS: Final[tuple[str, ...]] = get_args(Kind)
 _OUTCOMES: Final[tuple[str, ...]] = get_args(Outcome)
-_names: Final[dict[str, bytes]] = {}
-
-
-def encode_name(name: str) -> bytes:
-    """Bytes of a string that comes often."""
-    encoded = _names.get(name)
-    if encoded is None:
-        if len(_names) >= MOST_NAMES:
-            _names.clear()
-        encoded = _names[name] = encode_string(name)
-    return encoded
 
 
 def dot_bytes(dot: Dot) -> bytes:
     """Source, version, occurred_at and event_id, as Provenance, Candidate and KnownDot begin."""
     encoded = dot.encoded
     if encoded is None:
-        encoded = dot.encoded = b"".join(
-            [
-                encode_name(dot.source),
-                encode_long(dot.version),
-                encode_long(dot.occurred_at),
-                encode_string(dot.event_id),
-            ]
-        )
+        out = BytesWriter()
+        out.write(name_of(dot.source).encoded)
+        write_long(out, dot.version)
+        write_long(out, dot.occurred_at)
+        write_string(out, dot.event_id)
+        encoded = dot.encoded = out.getvalue()
     return encoded
 
 
@@ -62,90 +50,90 @@ def value_bytes(write: Write) -> bytes:
     return encoded
 
 
-def encode_clock(clock: Clock) -> bytes:
-    """A map of source to version."""
-    parts: list[bytes] = []
+def write_clock(out: BytesWriter, clock: Clock) -> None:
+    """Append a map of source to version."""
     if clock:
-        parts.append(encode_long(len(clock)))
+        write_long(out, len(clock))
         for source, version in clock.items():
-            parts.append(encode_name(source))
-            parts.append(encode_long(version))
-    parts.append(END)
-    return b"".join(parts)
+            out.write(name_of(source).encoded)
+            write_long(out, version)
+    out.append(END)
 
 
 def encode_record(
     record: Golden, entity_type: str, entity_id: str, policy_version: str, topic: str, partition: int, offset: int
 ) -> bytes:
     """Bytes of a golden record, framed; topic, partition and offset are those of the change that produced it."""
-    out = [_RECORD_FRAME, encode_name(entity_type), encode_string(entity_id)]
-    provenance: list[bytes] = []
-    if record.fields:
-        count = encode_long(len(record.fields))
-        out.append(count)
-        provenance.append(count)
-        for name, value, made_by in record.fields:
-            encoded = encode_name(name)
-            out.append(encoded)
-            out.append(value_bytes(made_by[0]) if value == made_by[0].value else encode_value(value))
-            provenance.append(encoded)
-            provenance.append(encode_long(len(made_by)))
+    out, provenance = BytesWriter(), BytesWriter()
+    out.write(_RECORD_FRAME)
+    out.write(name_of(entity_type).encoded)
+    write_string(out, entity_id)
+    fields = record.fields
+    if fields:
+        write_long(out, len(fields))
+        write_long(provenance, len(fields))
+        for name, verdict in fields.items():
+            encoded, value, made_by = name_of(name).encoded, verdict.value, verdict.made_by
+            assert value is not None, "a golden record has the fields that have a value"
+            out.write(encoded)
+            out.write(value_bytes(made_by[0]) if value == made_by[0].value else encode_value(value))
+            provenance.write(encoded)
+            write_long(provenance, len(made_by))
             for write in made_by:
-                provenance.append(dot_bytes(write.dot))
+                provenance.write(dot_bytes(write.dot))
             provenance.append(END)
     out.append(END)
-    out += provenance
-    out += [
-        END,
-        encode_clock(record.clock),
-        _encode_names(record.contested),
-        _encode_names(record.pending),
-        encode_name(policy_version),
-        encode_name(topic),
-        encode_long(partition),
-        encode_long(offset),
-    ]
-    return b"".join(out)
+    out.write(provenance.getvalue())
+    out.append(END)
+    write_clock(out, record.clock)
+    _write_names(out, record.contested)
+    _write_names(out, record.pending)
+    out.write(name_of(policy_version).encoded)
+    _write_place(out, topic, partition, offset)
+    return out.getvalue()
 
 
 def encode_conflict(conflict: Conflict, policy_version: str, topic: str, partition: int, offset: int) -> bytes:
     """Bytes of a conflict, framed; topic, partition and offset are those of the change that caused it."""
     change = conflict.change
-    out = [
-        _CONFLICT_FRAME,
-        encode_string(conflict.conflict_id),
-        encode_name(change.entity_type),
-        encode_string(change.entity_id),
-        encode_name(conflict.field),
-        encode_long(_KINDS.index(conflict.kind)),
-        encode_long(_OUTCOMES.index(conflict.outcome)),
-        encode_name(conflict.resolver),
-        encode_name(policy_version),
-        encode_long(len(conflict.candidates)),
-    ]
+    out = BytesWriter()
+    out.write(_CONFLICT_FRAME)
+    write_string(out, conflict.conflict_id)
+    out.write(name_of(change.entity_type).encoded)
+    write_string(out, change.entity_id)
+    out.write(name_of(conflict.field).encoded)
+    write_long(out, _KINDS.index(conflict.kind))
+    write_long(out, _OUTCOMES.index(conflict.outcome))
+    out.write(name_of(conflict.resolver).encoded)
+    out.write(name_of(policy_version).encoded)
+    write_long(out, len(conflict.candidates))
     for write in conflict.candidates:
-        out.append(dot_bytes(write.dot))
-        out.append(encode_long(OP_INDEX[write.dot.op]))
-        out.append(value_bytes(write))
-        out.append(b"\x01" if write.told else b"\x00")
+        out.write(dot_bytes(write.dot))
+        write_long(out, OP_INDEX[write.dot.op])
+        out.write(value_bytes(write))
+        out.append(1 if write.told else 0)
     out.append(END)
     if conflict.winner is None:
         out.append(END)
     else:
-        out.append(b"\x02")
-        out.append(dot_bytes(conflict.winner.dot))
-    out += [
-        encode_value("null" if conflict.value is None else conflict.value),
-        encode_name(change.source),
-        encode_long(change.version),
-        encode_name(topic),
-        encode_long(partition),
-        encode_long(offset),
-    ]
-    return b"".join(out)
+        out.append(2)
+        out.write(dot_bytes(conflict.winner.dot))
+    write_value(out, "null" if conflict.value is None else conflict.value)
+    out.write(name_of(change.source).encoded)
+    write_long(out, change.version)
+    _write_place(out, topic, partition, offset)
+    return out.getvalue()
 
 
-def _encode_names(names: list[str]) -> bytes:
-    if not names:
-        return END
-    return encode_long(len(names)) + b"".join([encode_name(name) for name in names]) + END
+def _write_place(out: BytesWriter, topic: str, partition: int, offset: int) -> None:
+    out.write(name_of(topic).encoded)
+    write_long(out, partition)
+    write_long(out, offset)
+
+
+def _write_names(out: BytesWriter, names: list[str]) -> None:
+    if names:
+        write_long(out, len(names))
+        for name in names:
+            out.write(name_of(name).encoded)
+    out.append(END)

@@ -13,6 +13,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from schemas.canonical import canonical
 from schemas.wire import WireChange
 from streams.causality import Clock, join_clocks
@@ -38,6 +40,7 @@ Replaced = dict[int, tuple[int, int]]
 """8-byte hash of a replaced value -> (version, occurred_at in ms) of the newest write that replaced it."""
 
 
+@mypyc_attr(acyclic=True)
 class Dot:
     """What all writes of one change share.
 
@@ -71,19 +74,19 @@ class Dot:
         self.by_steward: Final = source.startswith(STEWARD_PREFIX)
         self.encoded: bytes | None = None
         self.round = 0
-        self.index = b""
+        self.index = 0
 
 
+@mypyc_attr(acyclic=True)
 class Write:
     """A source's newest write of a field, or its newest touch (value `true`) or tombstone (value `false`).
 
     value: canonical JSON text. before: one of the BEFORE_ constants. seen: the greatest `seen` of all this
     source's writes of the field. replaced: the newest values that they replaced, as long as none had a `seen`.
-    encoded, stored: places for the bytes of the value, and of all but dot and clock. Never changed once made; a newer
-    write takes its place.
+    encoded: a place for the bytes of the value. Never changed once made; a newer write takes its place.
     """
 
-    __slots__ = ("_hash", "before", "dot", "encoded", "replaced", "seen", "stored", "value")
+    __slots__ = ("_hash", "before", "dot", "encoded", "replaced", "seen", "value")
 
     def __init__(self, dot: Dot, value: str, before: int, seen: Clock | None, replaced: Replaced | None) -> None:
         self.dot: Final = dot
@@ -92,7 +95,6 @@ class Write:
         self.seen: Final = seen
         self.replaced: Final = replaced
         self.encoded: bytes | None = None
-        self.stored: bytes | None = None
         self._hash = -1
 
     @property
@@ -108,6 +110,7 @@ class Write:
         return self._hash
 
 
+@mypyc_attr(acyclic=True)
 class Entity:
     """State of one entity.
 
@@ -140,6 +143,7 @@ class Entity:
         return clock
 
 
+@mypyc_attr(acyclic=True)
 class Absorbed:
     """What one change did to a state. changed: anything at all; buried: a tombstone moved (so every field may
     have); written: the fields that the change wrote, moved or not; reused: another change had its dot."""

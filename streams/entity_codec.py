@@ -9,16 +9,21 @@ from __future__ import annotations
 import itertools
 from typing import Final
 
-from schemas.avro_binary import encode_long, read_block, read_long, read_string, read_value
+from librt.strings import BytesWriter
+from mypy_extensions import mypyc_attr
+
+from schemas.avro_binary import read_block, read_long, read_string, read_value, write_long
 from schemas.rules import OPS
 from streams.causality import Clock
-from streams.encoding import END, OP_INDEX, dot_bytes, encode_clock, encode_name, value_bytes
+from streams.encoding import END, OP_INDEX, dot_bytes, value_bytes, write_clock
 from streams.entity import TOMBSTONE, TOUCH, Dot, Entity, Replaced, Write
+from streams.names import name_of
 
 SCHEMA_ID: Final = 5
 _ROUNDS: Final = itertools.count(1)
 _HEADER: Final = b"\x00" + SCHEMA_ID.to_bytes(4, "big")
-UNKNOWN: Final = encode_long(-1)
+# The index -1, zigzag.
+UNKNOWN: Final = 1
 
 
 class StateCorrupt(ValueError):
@@ -35,24 +40,31 @@ def position_of(data: bytes) -> int:
 
 def encode_entity(entity: Entity, partition: int) -> bytes:
     """Bytes of a state, framed with its schema id."""
-    tables = _Tables()
-    body: list[bytes] = []
-    _add_stamps(body, entity.touches, tables)
-    _add_stamps(body, entity.tombstones, tables)
-    if entity.fields:
-        body.append(encode_long(len(entity.fields)))
-        for name, writes in entity.fields.items():
-            body.append(encode_name(name))
-            body.append(encode_long(len(writes)))
+    body = _Body()
+    body.write_stamps(entity.touches)
+    body.write_stamps(entity.tombstones)
+    out, fields = body.out, entity.fields
+    if fields:
+        write_long(out, len(fields))
+        for name, writes in fields.items():
+            out.write(name_of(name).encoded)
+            write_long(out, len(writes))
             for write in writes:
-                body.append(tables.dot(write.dot))
-                body.append(tables.clock(write.seen))
-                body.append(write.stored or _stored(write))
-            body.append(END)
-    body.append(END)
-    head = [_HEADER, encode_long(partition), encode_long(entity.offset)]
-    tables.add_to(head)
-    return b"".join(head + body)
+                body.write_stamp(write)
+                out.write(value_bytes(write))
+                out.append(write.before << 1)
+                if write.replaced:
+                    _write_replaced(out, write.replaced)
+                out.append(END)
+            out.append(END)
+    out.append(END)
+    head = BytesWriter()
+    head.write(_HEADER)
+    write_long(head, partition)
+    write_long(head, entity.offset)
+    body.write_tables(head)
+    head.write(out.getvalue())
+    return head.getvalue()
 
 
 def decode_entity(data: bytes) -> Entity:
@@ -74,76 +86,73 @@ def decode_entity(data: bytes) -> Entity:
     return entity
 
 
-class _Tables:
-    """The dots and clocks of one state, each given an index when it is first met."""
+@mypyc_attr(acyclic=True)
+@mypyc_attr(acyclic=True)
+class _Body:
+    """The part of a state that refers to dots and clocks, each of which gets an index when it is first met."""
 
-    __slots__ = ("clocks", "dots", "known_clocks", "round")
+    __slots__ = ("clocks", "dots", "known_clocks", "out", "round")
 
     def __init__(self) -> None:
+        self.out = BytesWriter()
         # A number of its own for each state that is written tells whether a dot's index is of this one.
-        self.round = next(_ROUNDS)
+        self.round: int = next(_ROUNDS)
         self.dots: list[Dot] = []
         self.clocks: list[Clock] = []
-        self.known_clocks: dict[int, bytes] = {}
+        self.known_clocks: dict[int, int] = {}
 
-    def dot(self, dot: Dot) -> bytes:
+    def write_stamp(self, write: Write) -> None:
+        """Append who wrote, and what the writer had read."""
+        dot = write.dot
         if dot.round != self.round:
             dot.round = self.round
-            dot.index = encode_long(len(self.dots))
+            dot.index = len(self.dots)
             self.dots.append(dot)
-        return dot.index
+        write_long(self.out, dot.index)
+        self._write_clock_index(self.out, write.seen)
 
-    def clock(self, clock: Clock | None) -> bytes:
+    def write_stamps(self, writes: list[Write]) -> None:
+        """Append touches or tombstones."""
+        if writes:
+            write_long(self.out, len(writes))
+            for write in writes:
+                self.write_stamp(write)
+        self.out.append(END)
+
+    def write_tables(self, out: BytesWriter) -> None:
+        """Append the clocks and then the dots, whose own clocks are met only here."""
+        dots = BytesWriter()
+        if self.dots:
+            write_long(dots, len(self.dots))
+            for dot in self.dots:
+                dots.write(dot_bytes(dot))
+                write_long(dots, OP_INDEX[dot.op])
+                self._write_clock_index(dots, dot.seen)
+        dots.append(END)
+        if self.clocks:
+            write_long(out, len(self.clocks))
+            for clock in self.clocks:
+                write_clock(out, clock)
+        out.append(END)
+        out.write(dots.getvalue())
+
+    def _write_clock_index(self, out: BytesWriter, clock: Clock | None) -> None:
         if clock is None:
-            return UNKNOWN
+            out.append(UNKNOWN)
+            return
         index = self.known_clocks.get(id(clock))
         if index is None:
-            index = self.known_clocks[id(clock)] = encode_long(len(self.clocks))
+            index = self.known_clocks[id(clock)] = len(self.clocks)
             self.clocks.append(clock)
-        return index
-
-    def add_to(self, out: list[bytes]) -> None:
-        """Adds the clocks and then the dots, whose own clocks are met only here."""
-        dots: list[bytes] = []
-        for dot in self.dots:
-            dots.append(dot_bytes(dot))
-            dots.append(encode_long(OP_INDEX[dot.op]))
-            dots.append(self.clock(dot.seen))
-        if self.clocks:
-            out.append(encode_long(len(self.clocks)))
-            for clock in self.clocks:
-                out.append(encode_clock(clock))
-        out.append(END)
-        if dots:
-            out.append(encode_long(len(self.dots)))
-            out += dots
-        out.append(END)
+        write_long(out, index)
 
 
-def _add_stamps(out: list[bytes], writes: list[Write], tables: _Tables) -> None:
-    if writes:
-        out.append(encode_long(len(writes)))
-        for write in writes:
-            out.append(tables.dot(write.dot))
-            out.append(tables.clock(write.seen))
-    out.append(END)
-
-
-def _stored(write: Write) -> bytes:
-    """Value, before and what was replaced: the same in every state that holds the write."""
-    replaced = _replaced(write.replaced) if write.replaced else END
-    stored = write.stored = value_bytes(write) + encode_long(write.before) + replaced
-    return stored
-
-
-def _replaced(replaced: Replaced) -> bytes:
-    parts = [encode_long(len(replaced))]
+def _write_replaced(out: BytesWriter, replaced: Replaced) -> None:
+    write_long(out, len(replaced))
     for value, (version, occurred_at) in replaced.items():
-        parts.append(value.to_bytes(8, "big"))
-        parts.append(encode_long(version))
-        parts.append(encode_long(occurred_at))
-    parts.append(END)
-    return b"".join(parts)
+        out.write(value.to_bytes(8, "big"))
+        write_long(out, version)
+        write_long(out, occurred_at)
 
 
 def _read_clocks(data: bytes, pos: int) -> tuple[list[Clock], int]:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
-from schemas.canonical import canonical_string
+from librt.strings import StringWriter
+from mypy_extensions import mypyc_attr
+
 from streams.causality import Clock
-from streams.entity import Entity, Write
-from streams.merge import EXISTENCE, Judgement
+from streams.entity import Entity
+from streams.merge import EXISTENCE, Judgement, Verdict
+from streams.names import name_of
 from streams.policy import EntityPolicy
 
 
-class Golden(NamedTuple):
-    """What is true of one entity. fields: name -> (canonical JSON text, the writes that make it), sorted by name.
+@mypyc_attr(acyclic=True)
+class Golden:
+    """What is true of one entity. fields: name -> verdict with a value, sorted by name.
 
     A deleted entity has no fields and nothing pending, and is contested in its existence or not at all.
     """
 
-    exists: bool
-    fields: list[tuple[str, str, list[Write]]]
-    clock: Clock
-    contested: list[str]
-    pending: list[str]
+    __slots__ = ("clock", "contested", "exists", "fields", "pending")
+
+    def __init__(
+        self, exists: bool, fields: dict[str, Verdict], clock: Clock, contested: list[str], pending: list[str]
+    ) -> None:
+        self.exists: Final = exists
+        self.fields: Final = fields
+        self.clock: Final = clock
+        self.contested: Final = contested
+        self.pending: Final = pending
 
 
 def golden(entity: Entity, judgement: Judgement, policy: EntityPolicy) -> Golden:
@@ -29,12 +38,12 @@ def golden(entity: Entity, judgement: Judgement, policy: EntityPolicy) -> Golden
     existence = judgement.existence
     contested = [EXISTENCE] if existence.contested else []
     if not existence.exists:
-        return Golden(False, [], entity.clock(), contested, [])
-    fields: list[tuple[str, str, list[Write]]] = []
+        return Golden(False, {}, entity.clock(), contested, [])
+    fields: dict[str, Verdict] = {}
     pending: list[str] = []
     for name, verdict in judgement.fields.items():
         if verdict.value is not None:
-            fields.append((name, verdict.value, verdict.made_by))
+            fields[name] = verdict
         if verdict.contested:
             contested.append(name)
             if policy.rule(name).resolver.pends:
@@ -42,30 +51,25 @@ def golden(entity: Entity, judgement: Judgement, policy: EntityPolicy) -> Golden
     return Golden(True, fields, entity.clock(), contested, pending)
 
 
-MOST_NAMES: Final = 10_000
-_quoted: Final[dict[str, str]] = {}
-
-
-def quoted_name(name: str) -> str:
-    """A name of a field or a source as a JSON string; few come, again and again."""
-    text = _quoted.get(name)
-    if text is None:
-        if len(_quoted) >= MOST_NAMES:
-            _quoted.clear()
-        text = _quoted[name] = canonical_string(name)
-    return text
-
-
 def document(record: Golden) -> str:
     """The golden fields as one canonical JSON object."""
-    return "{" + ",".join([quoted_name(name) + ":" + value for name, value, _ in record.fields]) + "}"
+    out = StringWriter()
+    mark = "{"
+    for name, verdict in record.fields.items():
+        out.write(mark)
+        out.write(name_of(name).quoted)
+        out.write(":")
+        out.write(verdict.value or "")
+        mark = ","
+    out.write("}" if record.fields else "{}")
+    return out.getvalue()
 
 
 def clock_text(clock: Clock) -> str:
     """A clock as canonical JSON."""
-    return "{" + ",".join([quoted_name(source) + ":" + str(clock[source]) for source in sorted(clock)]) + "}"
+    return "{" + ",".join([name_of(source).quoted + ":" + str(clock[source]) for source in sorted(clock)]) + "}"
 
 
 def names_text(names: list[str]) -> str:
     """A list of names as canonical JSON."""
-    return "[" + ",".join([quoted_name(name) for name in names]) + "]" if names else "[]"
+    return "[" + ",".join([name_of(name).quoted for name in names]) + "]" if names else "[]"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from streams.entity import TOMBSTONE, TOUCH, Absorbed, Entity, Write
 from streams.order import buries, dominates, revives
 from streams.policy import EntityPolicy, Rule
@@ -17,6 +19,7 @@ from streams.resolvers.decision import NULL
 EXISTENCE: Final = "*"
 
 
+@mypyc_attr(acyclic=True)
 class Verdict:
     """The judgement of one field.
 
@@ -33,6 +36,7 @@ class Verdict:
         self.made_by = made_by
 
 
+@mypyc_attr(acyclic=True)
 class Existence:
     """The judgement of field `*`. live: live touches and live tombstones. winner: None without a conflict."""
 
@@ -45,6 +49,7 @@ class Existence:
         self.contested: Final = winner is not None
 
 
+@mypyc_attr(acyclic=True)
 class Judgement:
     """All that follows from a state under a policy. fields: sorted by name."""
 
@@ -52,9 +57,10 @@ class Judgement:
 
     def __init__(self, existence: Existence, fields: dict[str, Verdict]) -> None:
         self.existence = existence
-        self.fields: Final = fields
+        self.fields = fields
 
 
+@mypyc_attr(acyclic=True)
 class Revision:
     """What one change did to a judgement: existence before it, and each field judged anew with its former verdict."""
 
@@ -93,16 +99,10 @@ def rejudge(judgement: Judgement, entity: Entity, policy: EntityPolicy, absorbed
         unsorted = unsorted or earlier is None
     if unsorted:
         # A field is new once and read with every record: its place is found now.
-        items = sorted(fields.items(), key=_name)
-        fields.clear()
-        fields.update(items)
+        judgement.fields = {name: fields[name] for name in sorted(fields)}
     if policy.groups:
         _judge_groups(judgement, policy)
     return revision
-
-
-def _name(item: tuple[str, Verdict]) -> str:
-    return item[0]
 
 
 def judge_field(writes: list[Write], tombstones: list[Write], rule: Rule, policy: EntityPolicy) -> Verdict:

@@ -64,7 +64,8 @@ def main() -> None:
     for begin in range(0, len(records), BATCH):
         effects = resolver.resolve_batch(0, records[begin : begin + BATCH], states)
         states.update(effects.states)
-        for part in (effects.dead_letters, effects.conflicts, effects.states, effects.records, effects.view):
+        rows = [row.parts() for row in effects.view]
+        for part in (effects.dead_letters, effects.conflicts, effects.states, effects.records, rows):
             digest.update(repr([tuple(row) for row in part]).encode())
         digest.update(repr(sorted(effects.counts.items())).encode())
     print("interpreted" if str(batch.__file__).endswith(".py") else "compiled", digest.hexdigest())

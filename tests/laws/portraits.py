@@ -31,7 +31,10 @@ def verdict(entity: Entity, judgement: Judgement, policy: EntityPolicy) -> Any:
     """What is served of an entity, with what made it."""
     record: Golden = golden(entity, judgement, policy)
     fields = {
-        name: (value, sorted((w.dot.source, w.dot.version, w.dot.occurred_at, w.dot.event_id) for w in made_by))
-        for name, value, made_by in record.fields
+        name: (
+            verdict.value,
+            sorted((w.dot.source, w.dot.version, w.dot.occurred_at, w.dot.event_id) for w in verdict.made_by),
+        )
+        for name, verdict in record.fields.items()
     }
     return (record.exists, fields, record.clock, record.contested, record.pending)
