@@ -121,6 +121,28 @@ def read_string(data: bytes, pos: int) -> tuple[str, int]:
     return data[pos:end].decode(), end
 
 
+# Names of types, sources and fields come again and again: each is one string, which is quick to compare and to look
+# up. A producer that invents names must not fill memory.
+MOST_NAMES: Final = 10_000
+_names: Final[dict[bytes, str]] = {}
+
+
+def read_name(data: bytes, pos: int) -> tuple[str, int]:
+    """Read a string that comes often. As `read_string`."""
+    size = data[pos]
+    end = pos + 1 + (size >> 1)
+    if size > 127 or size & 1 or end > len(data):
+        return read_string(data, pos)
+    raw = data[pos + 1 : end]
+    name = _names.get(raw)
+    if name is None:
+        name, end = read_string(data, pos)
+        if len(_names) >= MOST_NAMES:
+            _names.clear()
+        _names[raw] = name
+    return name, end
+
+
 def read_value(data: bytes, pos: int) -> tuple[str, int]:
     """Read a Value as its canonical JSON text. The text of a Json branch is returned as it is, unread."""
     branch = data[pos]

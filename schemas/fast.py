@@ -14,6 +14,7 @@ from schemas.avro_binary import (
     JSON,
     read_block,
     read_long,
+    read_name,
     read_string,
     read_value,
 )
@@ -47,12 +48,12 @@ def read_change(data: bytes, depth: int) -> WireChange:
     depth: the limit on nesting of values. The rules are not checked here.
     """
     event_id, pos = read_string(data, _FRAME_BYTES)
-    entity_type, pos = read_string(data, pos)
+    entity_type, pos = read_name(data, pos)
     entity_id, pos = read_string(data, pos)
     op = data[pos]
     if op > 6 or op & 1:
         raise ValueError("op is no symbol of the enum")
-    source, pos = read_string(data, pos + 1)
+    source, pos = read_name(data, pos + 1)
     version, pos = read_long(data, pos)
     occurred_at, pos = read_long(data, pos)
     seen: dict[str, int] | None = None
@@ -100,7 +101,7 @@ def _read_clock(data: bytes, pos: int) -> tuple[dict[str, int], int]:
         count, pos, block_end = read_block(data, pos, _ENTRY_BYTES)
         total += count
         for _ in range(count):
-            source, pos = read_string(data, pos)
+            source, pos = read_name(data, pos)
             clock[source], pos = read_long(data, pos)
         if block_end != -1 and block_end != pos:
             raise ValueError("a block has another size than it says")
@@ -116,7 +117,7 @@ def _read_values(data: bytes, pos: int, depth: int) -> tuple[dict[str, str], int
         count, pos, block_end = read_block(data, pos, _ENTRY_BYTES)
         total += count
         for _ in range(count):
-            name, pos = read_string(data, pos)
+            name, pos = read_name(data, pos)
             branch = data[pos]
             text, pos = read_value(data, pos)
             values[name] = text if branch != JSON else canonical_json(text, depth)

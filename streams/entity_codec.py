@@ -12,7 +12,7 @@ from typing import Final
 from librt.strings import BytesWriter
 from mypy_extensions import mypyc_attr
 
-from schemas.avro_binary import read_block, read_long, read_string, read_value, write_long
+from schemas.avro_binary import read_block, read_long, read_name, read_string, read_value, write_long
 from schemas.rules import OPS
 from streams.causality import Clock
 from streams.encoding import END, OP_INDEX, dot_bytes, value_bytes, write_clock
@@ -164,7 +164,7 @@ def _read_clocks(data: bytes, pos: int) -> tuple[list[Clock], int]:
             entries, pos, _ = read_block(data, pos, 2)
             while entries:
                 for _ in range(entries):
-                    source, pos = read_string(data, pos)
+                    source, pos = read_name(data, pos)
                     clock[source], pos = read_long(data, pos)
                 entries, pos, _ = read_block(data, pos, 2)
             clocks.append(clock)
@@ -177,7 +177,7 @@ def _read_dots(data: bytes, pos: int, clocks: list[Clock]) -> tuple[list[Dot], i
     count, pos, _ = read_block(data, pos, 6)
     while count:
         for _ in range(count):
-            source, pos = read_string(data, pos)
+            source, pos = read_name(data, pos)
             version, pos = read_long(data, pos)
             occurred_at, pos = read_long(data, pos)
             event_id, pos = read_string(data, pos)
@@ -207,7 +207,7 @@ def _read_fields(data: bytes, pos: int, entity: Entity, dots: list[Dot], clocks:
     count, pos, _ = read_block(data, pos, 2)
     while count:
         for _ in range(count):
-            name, pos = read_string(data, pos)
+            name, pos = read_name(data, pos)
             writes: list[Write] = []
             entity.fields[name] = writes
             entries, pos, _ = read_block(data, pos, 5)

@@ -67,7 +67,16 @@ def document(record: Golden) -> str:
 
 def clock_text(clock: Clock) -> str:
     """A clock as canonical JSON."""
-    return "{" + ",".join([name_of(source).quoted + ":" + str(clock[source]) for source in sorted(clock)]) + "}"
+    out = StringWriter()
+    mark = "{"
+    for source in sorted(clock):
+        out.write(mark)
+        out.write(name_of(source).quoted)
+        out.write(":")
+        out.write(str(clock[source]))
+        mark = ","
+    out.write("}" if clock else "{}")
+    return out.getvalue()
 
 
 def names_text(names: list[str]) -> str:
