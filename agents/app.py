@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,7 +18,7 @@ from agents import web
 from agents.boottime import boottime
 from agents.commands import commands_agent
 from agents.ending import EX_CONFIG, end_process
-from agents.entity_table import EntityTable, PositionOf
+from agents.entity_table import EmptyState, EntityTable, PositionOf
 from agents.handover import Deliveries, HandOver, View
 from agents.lane import LaneApp, LaneSchema
 from agents.materialize import Materializer
@@ -32,8 +33,10 @@ from agents.topics import prepare_topics_or_end
 from agents.view import RedisView
 from agents.watchdog import Watchdog
 from streams.batch import BatchResolver
-from streams.entity_codec import position_of
+from streams.entity_codec import empty_state, position_of
 from streams.policy import Policy, PolicyError
+
+log = logging.getLogger(__name__)
 
 #: Whole fetches in a queue between the consumer and an agent; each may have thousands of records.
 QUEUED_BATCHES = 4
@@ -74,6 +77,20 @@ class SynclineApp(LaneApp):
         """Seconds in which the group cannot give our partitions away, by what it last confirmed."""
         return self.settings.session_seconds - (boottime() - float(self.consumer.confirmed_at))
 
+    def applied(self, tp: TP) -> int | None:
+        """How far the entity table reflects a partition of `changes`."""
+        work = self.work
+        return work.table.applied(tp.partition) if tp.topic == work.names.changes else None
+
+    def input_lost(self, tp: TP, first: int, following: int) -> None:
+        """Raises the alarm: nothing here can bring these records back."""
+        self.work.metrics.input_lost.inc(following - first)
+        log.error(
+            "ALARM: %s[%s]: offsets %s to %s were deleted before they were read (retention, or by hand): %s records"
+            " are lost to this deployment; publish them again",
+            *(tp.topic, tp.partition, first, following - 1, following - first),
+        )
+
     def recovered(self) -> bool:
         """Whether partitions were assigned (none is an assignment, too) and the table has their states."""
         return self.tables.recovery.completed.is_set() and not self.rebalancing and not self.in_recovery
@@ -84,6 +101,7 @@ def build(
     *,
     kernel: Kernel | None = None,
     position_of: PositionOf = position_of,
+    empty_state: EmptyState = empty_state,
     view: View | None = None,
     deliveries: Deliveries | None = None,
 ) -> SynclineApp:
@@ -97,7 +115,7 @@ def build(
     kernel = kernel or BatchResolver(policy, names.changes)
     app = new_app(settings, names)
     metrics = Metrics()
-    table = new_table(app, settings, names, position_of, kernel)
+    table = new_table(app, settings, names, position_of, empty_state, kernel)
     outbox = Outbox(
         lambda: app.producer._ensure_producer(),
         deadline_seconds=settings.send_deadline_seconds,
@@ -115,7 +133,13 @@ def build(
     metrics.in_flight.set_function(lambda: len(outbox))
     metrics.entities.set_function(lambda: len(table.data))
     app.services.append(
-        Watchdog(app.recovered, stall_seconds=settings.stall_seconds, recovery_seconds=settings.recovery_seconds)
+        Watchdog(
+            app.recovered,
+            lambda: app.consumer.unfinished(),
+            stall_seconds=settings.stall_seconds,
+            recovery_seconds=settings.recovery_seconds,
+            progress_seconds=settings.progress_seconds,
+        )
     )
     return app
 
@@ -163,7 +187,12 @@ def new_app(settings: Settings, names: TopicNames) -> SynclineApp:
 
 
 def new_table(
-    app: SynclineApp, settings: Settings, names: TopicNames, position_of: PositionOf, kernel: Kernel
+    app: SynclineApp,
+    settings: Settings,
+    names: TopicNames,
+    position_of: PositionOf,
+    empty_state: EmptyState,
+    kernel: Kernel,
 ) -> EntityTable:
     """The table of entity states, registered with the app; its changelog topic is named by us."""
     changelog = app.topic(
@@ -186,6 +215,7 @@ def new_table(
         changelog_topic=changelog,
         recovery_buffer_size=RECOVERY_BATCHES,
         position_of=position_of,
+        empty_state=empty_state,
         on_replaced=kernel.forget,
     )
     app.tables.add(table)

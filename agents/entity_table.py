@@ -13,10 +13,13 @@ import faust
 from faust.stores.base import Store
 from faust.types import TP, EventT
 
+from agents.dead_letters import Row
 from agents.ending import EX_SOFTWARE, end_process
 from agents.outbox import OffsetRange
+from agents.ranges import APPLIED_KEY
 
 PositionOf = Callable[[bytes], int]
+EmptyState = Callable[[int, int], bytes]
 
 
 class EntityStore(Store[bytes, bytes]):
@@ -32,6 +35,10 @@ class EntityStore(Store[bytes, bytes]):
         self.partitions: dict[int, dict[bytes, bytes]] = {}
         #: Per partition, the offset of the last changelog record that these states contain.
         self.contained: dict[int, int] = {}
+        #: Per partition, the offset of the last change that these states reflect.
+        self.applied: dict[int, int] = {}
+        #: The partitions whose states are complete since the last rebalance.
+        self.recovered: set[int] = set()
 
     def partition(self, partition: int) -> dict[bytes, bytes]:
         """The states of one partition; the very dict, so that a lookup costs no more than that."""
@@ -41,6 +48,7 @@ class EntityStore(Store[bytes, bytes]):
         """Forget a partition that is no longer ours."""
         self.partitions.pop(partition, None)
         self.contained.pop(partition, None)
+        self.applied.pop(partition, None)
 
     # -- what Faust's recovery asks ------------------------------------------------------------------
 
@@ -62,6 +70,7 @@ class EntityStore(Store[bytes, bytes]):
         for partition in [p for p in self.partitions if p not in ours]:
             self.drop(partition)
         self.table.assigned = ours
+        self.recovered = set()
 
     def apply_changelog_batch(
         self, batch: Iterable[EventT], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
@@ -77,16 +86,22 @@ class EntityStore(Store[bytes, bytes]):
     def _apply(self, partition: int, records: list[Any]) -> None:
         states = self.partition(partition)
         position_of = self.table.position_of
+        applied = self.applied.get(partition, -1)
         for record in records:
             key, value = record.key, record.value
             if value is None:
                 states.pop(key, None)
                 continue
+            position = position_of(value)
+            applied = max(applied, position)
+            if key == APPLIED_KEY:
+                continue
             known = states.get(key)
             # A worker that was stopped beyond its session and then went on may have written an older
             # state after the new owner's: the one that reflects more of `changes` stays.
-            if known is None or position_of(value) >= position_of(known):
+            if known is None or position >= position_of(known):
                 states[key] = value
+        self.applied[partition] = applied
         if records:
             self.contained[partition] = records[-1].offset
             self.table.on_replaced(partition)
@@ -100,6 +115,7 @@ class EntityStore(Store[bytes, bytes]):
     def reset_state(self) -> None:
         self.partitions.clear()
         self.contained.clear()
+        self.applied.clear()
 
     # -- the mapping that Faust and readers see -------------------------------------------------------
 
@@ -129,7 +145,8 @@ class EntityStore(Store[bytes, bytes]):
 class EntityTable(faust.Table):
     """The Faust table over `EntityStore`; its changelog is read in whole fetches, like the lane's topics.
 
-    position_of: the position in `changes` that a state reflects. on_replaced: called with a partition
+    position_of: the position in `changes` that a state reflects. empty_state: a state of nothing but a position, for a
+    partition and an offset. on_replaced: called with a partition
     whose states recovery changed, so that whoever keeps decoded copies can forget them.
     """
 
@@ -137,11 +154,13 @@ class EntityTable(faust.Table):
         self,
         *args: Any,
         position_of: PositionOf,
+        empty_state: EmptyState,
         on_replaced: Callable[[int], None] = lambda partition: None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.position_of = position_of
+        self.empty_state = empty_state
         self.on_replaced = on_replaced
         self.assigned: set[int] = set()
 
@@ -156,6 +175,22 @@ class EntityTable(faust.Table):
     def store(self, partition: int, key: bytes, state: bytes) -> None:
         """Store a state in memory only. Its changelog record is the outbox's to send."""
         self.data.partition(partition)[key] = state
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        self.data.recovered = {tp.partition for tp in active_tps}
+        await super().on_recovery_completed(active_tps, standby_tps)
+
+    def applied(self, partition: int) -> int | None:
+        """Offset of the last change that the states reflect, -1 for none; None while they are being recovered."""
+        return self.data.applied.get(partition, -1) if partition in self.data.recovered else None
+
+    def advance(self, partition: int, said: int, last: int) -> list[Row]:
+        """Take note that a batch up to offset `last` is in the states, of which the newest says `said`.
+
+        Returns what the changelog needs besides the states, to say so too.
+        """
+        self.data.applied[partition] = last
+        return [] if said >= last else [Row(APPLIED_KEY, self.empty_state(partition, last))]
 
     def written(self, partition: int, records: OffsetRange) -> None:
         """Take note that our own changelog records are acknowledged by Kafka.

@@ -17,15 +17,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import faust
-from aiokafka.errors import UnknownError
+from aiokafka.errors import KafkaError, UnknownError
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
 
 from agents.boottime import boottime
+from agents.ending import EX_CONFIG, EX_SOFTWARE, end_process
 from agents.log_ends import log_ends
 from agents.offsets import PartitionLedger
+from agents.ranges import TopicRecreated, start_of
 
 #: How long a fetch waits for records; a rebalance waits as long, so it is not Faust's whole second.
 FETCH_SECONDS = 0.2
@@ -73,6 +75,7 @@ class LaneConsumer(driver.Consumer):
         self._idle = asyncio.Event()  # no fetch is under way; the fetcher has one at a time
         self._idle.set()
         self._held = False
+        self._sought = True
         #: When the group last confirmed that we are a member of it (boottime seconds).
         self.confirmed_at = boottime()
 
@@ -108,9 +111,17 @@ class LaneConsumer(driver.Consumer):
             ledger = self.ledgers[tp] = PartitionLedger(self._committed_offset[tp])
         skipped = ledger.register(first, message)
         if skipped:
-            # Records of control (a transactional producer's) look like this, and so does what retention
-            # deleted before it was read. Only the second is a loss, and it happened in Kafka.
-            self.log.warning("%s[%s]: no records at offsets %s to %s", *tp, first - skipped, first - 1)
+            self.add_future(self._explain_gap(tp, first - skipped, first))
+
+    async def _explain_gap(self, tp: TP, expected: int, first: int) -> None:
+        """Tell what lies between two batches: a transactional producer's marks, or records that were deleted."""
+        try:
+            log_start = (await self._thread.earliest_offsets(driver.ensure_aiokafka_TP(tp))).popitem()[1]
+        except KafkaError as error:
+            self.log.error("%s[%s]: no records at offsets %s to %s: %r", *tp, expected, first - 1, error)
+            return
+        if log_start > expected:
+            self.app.input_lost(tp, expected, min(log_start, first))
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109
         # Faust passes its live set of partitions. It is emptied while aiokafka waits with it, and an empty
@@ -133,15 +144,44 @@ class LaneConsumer(driver.Consumer):
         which Faust calls right after the clearing. And aiokafka leaves a partition without a committed
         offset where it is, even if Faust has dropped what it read there.
         """
-        self._held = True
+        self._held, self._sought = True, False
         await self._idle.wait()
         await super().perform_seek()
         fresh = [tp for tp in self.assignment() if tp.topic in self.lane and not self._committed_offset[tp]]
         acking = [tp for tp in fresh if self.app.topics.acks_enabled_for(tp.topic)]
         if acking:
             await self._thread.seek_to_beginning(*map(driver.ensure_aiokafka_TP, acking))
+        await self._start_where_tables_end()
+        self._sought = True
+
+    async def _start_where_tables_end(self) -> None:
+        """Go back where a committed offset is ahead of the table, and report what can no longer be read."""
+        applied = {tp: at for tp in self.assignment() if (at := self.app.applied(tp)) is not None}
+        if not applied:
+            return
+        log_starts = await self._thread.earliest_offsets(*map(driver.ensure_aiokafka_TP, applied))
+        log_ends = await self._thread.highwaters(*applied)
+        for tp, at in applied.items():
+            committed = self._committed_offset[tp]
+            try:
+                start = start_of(committed, at, log_starts[tp], log_ends[tp])
+            except TopicRecreated as error:
+                end_process(EX_CONFIG, f"{tp.topic}[{tp.partition}]: {error}")
+            if start.rewound:
+                self.log.error(
+                    "%s[%s]: committed offset %s is ahead of the table, which reflects offset %s: reading from %s",
+                    *(tp.topic, tp.partition, committed, at, start.offset),
+                )
+            if start.lost is not None:
+                self.app.input_lost(tp, *start.lost)
+            if committed is not None and start.offset != committed:
+                await self.seek(tp, start.offset)
+                self._committed_offset[tp] = start.offset
 
     def resume_flow(self) -> None:
+        if not self._sought:
+            # Faust goes on after a time-out as if it had sought, and would read from wherever it stood.
+            end_process(EX_SOFTWARE, "going back to the committed offsets did not end in time")
         self._held = False
         super().resume_flow()
 
@@ -193,6 +233,20 @@ class LaneConsumer(driver.Consumer):
                 del self.ledgers[tp]
         await super().on_partitions_assigned(assigned, generation_id)
 
+    def unfinished(self) -> dict[TP, int]:
+        """Partitions of the lane with records that are not acknowledged -> a number that grows as they are.
+
+        Asked of positions and not of acknowledged offsets: a log may end with a transactional producer's marks, which
+        nobody acknowledges.
+        """
+        found: dict[TP, int] = {}
+        for tp, (position, end) in self._thread.positions().items():
+            if tp.topic in self.lane and self.app.topics.acks_enabled_for(tp.topic):
+                ledger = self.ledgers.get(tp)
+                if position < end or ledger:
+                    found[tp] = position + ((ledger and ledger.committable) or 0)
+        return found
+
     async def create_topic(self, *_: Any, **__: Any) -> None:
         """Do nothing: topics are created and verified before the worker starts (agents/topics.py)."""
 
@@ -221,6 +275,18 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
             return confirmed
 
         coordinator._do_heartbeat = confirmed_heartbeat
+
+    def positions(self) -> dict[TP, tuple[int, int]]:
+        """Of each partition that is read: the next offset to read, and the end of the log as last heard."""
+        subscription = None if self._consumer is None else self._consumer._subscription.subscription
+        if subscription is None or subscription.assignment is None:
+            return {}
+        states = {tp: subscription.assignment.state_value(tp) for tp in subscription.assignment.tps}
+        return {
+            TP(*tp): (state.position, state.highwater)
+            for tp, state in states.items()
+            if state is not None and state.has_valid_position and state.highwater is not None
+        }
 
     async def _highwaters(self, partitions: Sequence[TP]) -> Mapping[TP, int]:
         # Recovery ends where these say. An end that is too low would leave out the last states.
@@ -265,6 +331,13 @@ class LaneApp(faust.App):
     def __init__(self, *args: Any, lane: Iterable[str] = (), **kwargs: Any) -> None:
         self.lane = frozenset(lane)
         super().__init__(*args, **kwargs)
+
+    def applied(self, tp: TP) -> int | None:
+        """Offset of the last record of a partition that a table reflects, -1 for none; None where no table does."""
+        return None
+
+    def input_lost(self, tp: TP, first: int, following: int) -> None:
+        """Called for records `first` to `following` - 1, which were deleted before they were read."""
 
     def _new_transport(self) -> LaneTransport:
         return LaneTransport(self.conf.broker_consumer, self)

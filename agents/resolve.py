@@ -53,10 +53,18 @@ class Work:
     metrics: Metrics
     names: TopicNames
 
-    def perform(self, partition: int, records: Sequence[Any], effects: BatchEffects, acknowledge: Acknowledge) -> None:
+    def perform(
+        self,
+        partition: int,
+        records: Sequence[Any],
+        effects: BatchEffects,
+        acknowledge: Acknowledge,
+        progress: Sequence[Row] = (),
+    ) -> None:
         """Store the states, start the sends and the hand-over, and return; acknowledge when Kafka has it all.
 
-        The caller has taken a place with `outbox.room(partition)` before it asked the kernel.
+        The caller has taken a place with `outbox.room(partition)` before it asked the kernel. progress: what the
+        changelog gets after the states.
         """
         for key, state in effects.states:
             # Before the sends: the next batch may be resolved while they are under way. Should one fail,
@@ -71,7 +79,7 @@ class Work:
                 names.conflicts: [Row(key, body) for key, body in effects.conflicts],
             },
             second={
-                names.changelog: [Row(key, state) for key, state in effects.states],
+                names.changelog: [*(Row(key, state) for key, state in effects.states), *progress],
                 names.records: _record_rows(partition, effects),
             },
         )
@@ -137,6 +145,7 @@ def resolver_agent(work: Work) -> Callable[[Any], Awaitable[None]]:
         async def acknowledge() -> None:
             await batches.ack(event)
 
-        work.perform(partition, records, effects, acknowledge)
+        progress = work.table.advance(partition, effects.applied, records[-1].offset)
+        work.perform(partition, records, effects, acknowledge, progress)
 
     return resolve

@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     )
     recovery_seconds: float = Field(600.0, gt=0, description="a worker not ready after this ends")
     stall_seconds: float = Field(30.0, gt=0, description="a worker whose event loop stands still this long ends")
+    progress_seconds: float = Field(
+        120.0, gt=0, description="a worker ends that has records to read and makes no progress for so long"
+    )
     batch_records: int = Field(4000, ge=1, description="most records of one fetch")
     batches_in_flight: int = Field(3, ge=1, le=4, description="of one partition: being sent, or waiting for that")
 

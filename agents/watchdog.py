@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from time import monotonic
 from typing import Any
 
@@ -20,14 +20,20 @@ BEAT_SECONDS = 1.0
 
 
 class Watchdog(Service):
-    """Ends the process when the loop stalls for stall_seconds, or `ready` stays False for recovery_seconds."""
+    """Ends the process when it does nothing any more.
+
+    That is: the loop stalls for stall_seconds, `ready` stays False for recovery_seconds, or a number in `unfinished`
+    (what waits, and how far it is) stays the same for progress_seconds.
+    """
 
     def __init__(
         self,
         ready: Callable[[], bool],
+        unfinished: Callable[[], Mapping[Any, int]] = dict,
         *,
         stall_seconds: float,
         recovery_seconds: float,
+        progress_seconds: float,
         end: Callable[[int, str], Any] = end_process,
         **kwargs: Any,
     ) -> None:
@@ -35,6 +41,9 @@ class Watchdog(Service):
         self._ready = ready
         self._stall = stall_seconds
         self._recovery = recovery_seconds
+        self._unfinished = unfinished
+        self._progress = progress_seconds
+        self._standing: dict[Hashable, tuple[int, float]] = {}
         self._end = end
         self._beat_at = self._ready_at = monotonic()
         self._ended = threading.Event()
@@ -50,8 +59,10 @@ class Watchdog(Service):
     async def _beat(self) -> None:
         while not self.should_stop:
             self._beat_at = monotonic()
-            if self._ready():
+            ready = self._ready()
+            if ready:
                 self._ready_at = self._beat_at
+            self.note(self._unfinished() if ready else {}, self._beat_at)
             await asyncio.sleep(BEAT_SECONDS)
 
     def _watch(self) -> None:
@@ -60,10 +71,21 @@ class Watchdog(Service):
             if fault is not None:
                 self._end(EX_SOFTWARE, fault)
 
+    def note(self, unfinished: Mapping[Any, int], now: float) -> None:
+        """Take note of what is unfinished at `now` (monotonic seconds)."""
+        before = self._standing
+        self._standing = {
+            key: before[key] if key in before and before[key][0] == number else (number, now)
+            for key, number in unfinished.items()
+        }
+
     def fault(self, now: float) -> str | None:
         """What is wrong at `now` (monotonic seconds), or None."""
         if now - self._beat_at > self._stall:
             return f"the event loop has stood still for {now - self._beat_at:.0f} s"
         if now - self._ready_at > self._recovery:
             return f"the worker has not become ready within {self._recovery:.0f} s of a start or rebalance"
+        for key, (_, since) in list(self._standing.items()):
+            if now - since > self._progress:
+                return f"{key} has unfinished records and has made no progress for {now - since:.0f} s"
         return None

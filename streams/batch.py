@@ -138,6 +138,7 @@ class BatchResolver:
                 return
             held.stored = encoded
             effects.states.append((key, encoded))
+            effects.applied = max(effects.applied, entity.offset)
         for count in counts:
             effects.count(count)
         effects.count("applied", len(arrivals))

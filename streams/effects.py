@@ -66,7 +66,10 @@ class ViewRow:
 
 @dataclass(slots=True)
 class BatchEffects:
-    """All effects of one batch of one partition; `states`, `records` and `view` have at most one entry per entity."""
+    """All effects of one batch of one partition; `states`, `records` and `view` have at most one entry per entity.
+
+    applied: offset of the last change that moved a state, -1 for none.
+    """
 
     dead_letters: list[DeadLetter] = field(default_factory=list)
     conflicts: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -74,6 +77,7 @@ class BatchEffects:
     records: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     view: list[ViewRow] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    applied: int = -1
 
     def count(self, name: str, times: int = 1) -> None:
         """Adds to one of the counters."""
@@ -86,5 +90,6 @@ class BatchEffects:
         self.states += other.states
         self.records += other.records
         self.view += other.view
+        self.applied = max(self.applied, other.applied)
         for name, times in other.counts.items():
             self.count(name, times)

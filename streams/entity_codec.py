@@ -67,6 +67,13 @@ def encode_entity(entity: Entity, partition: int) -> bytes:
     return head.getvalue()
 
 
+def empty_state(partition: int, offset: int) -> bytes:
+    """Bytes of a state that has nothing but a position."""
+    entity = Entity()
+    entity.offset = offset
+    return encode_entity(entity, partition)
+
+
 def decode_entity(data: bytes) -> Entity:
     """State from its bytes. Raises StateCorrupt."""
     entity = Entity()

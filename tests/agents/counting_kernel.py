@@ -21,6 +21,11 @@ def position_of(state: bytes) -> int:
     return int(state.split(b" ", 1)[0])
 
 
+def empty_state(partition: int, offset: int) -> bytes:
+    """A state that has nothing but a position."""
+    return b"%d []" % offset
+
+
 def numbers(state: bytes | None) -> list[int]:
     """The numbers an entity has had, sorted."""
     return [] if state is None else json.loads(state.split(b" ", 1)[1])
@@ -75,5 +80,5 @@ if __name__ == "__main__":
     from agents.worker import run
 
     delay = float(os.environ.get("KERNEL_DELAY_SECONDS", "0"))
-    run(build(load_settings(), kernel=CountingKernel(delay), position_of=position_of), "info")
+    run(build(load_settings(), kernel=CountingKernel(delay), position_of=position_of, empty_state=empty_state), "info")
     sys.exit(1)

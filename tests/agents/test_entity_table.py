@@ -10,7 +10,7 @@ from faust.types import TP
 
 from agents.entity_table import EntityTable
 from agents.outbox import OffsetRange
-from tests.agents.counting_kernel import position_of
+from tests.agents.counting_kernel import empty_state, position_of
 
 CHANGELOG = "t.changelog"
 
@@ -26,6 +26,7 @@ def new_table() -> tuple[EntityTable, list[int]]:
         value_type=bytes,
         changelog_topic=app.topic(CHANGELOG),
         position_of=position_of,
+        empty_state=empty_state,
         on_replaced=replaced.append,
     )
     return table, replaced
