@@ -1,7 +1,11 @@
-"""Measure Syncline and stock Faust on one job, on servers of their own: python -m benchmarks [profile].
+"""Measure Syncline and stock Faust on servers of their own: python -m benchmarks [what]
 
-Writes benchmarks/results/throughput.md and .json; ends with code 1 if any output is not what a fold of the same
-changes gives. `profile` runs Syncline alone and prints where its CPU time goes.
+throughput  changes per second on one job; ends with code 1 if an output is not what a fold of the changes gives
+latency     from the send of a change to its golden record and to the view in Redis, at a low and steady rate
+recovery    how long Syncline takes from a start with an empty memory to the first change
+profile     where Syncline's CPU time goes on the job
+
+The first three write benchmarks/results/<what>.md and .json.
 """
 
 from __future__ import annotations
@@ -12,30 +16,62 @@ import os
 import sys
 from collections.abc import Sequence
 
-from benchmarks import report
+from benchmarks import latency, recovery, report
 from benchmarks.job import SEED, Job
 from benchmarks.measure import Result, RunFailed
 from benchmarks.peers import PEERS, Peer
 from benchmarks.profiling import profile
 from benchmarks.stage import Stage, say, stage
 
+WHAT = ("throughput", "latency", "recovery", "profile")
+#: Entities, where the command line does not say: of the job, and in the changelog of a recovery.
+ENTITIES, RECOVERED = 50_000, 1_000_000
+
 
 def main() -> int:
     """Returns the exit code."""
     given = arguments().parse_args()
-    job = Job(given.changes, given.entities, given.seed)
+    given.name = given.name or given.what
+    job = Job(given.changes, given.entities or ENTITIES, given.seed)
     try:
-        if given.what == "profile":
-            asyncio.run(profile(job))
-            return 0
-        load = os.getloadavg()
-        results = asyncio.run(throughput(job, given.faust_changes, given.rounds, chosen(given.peers)))
+        match given.what:
+            case "latency":
+                return measure_latency(given, job)
+            case "recovery":
+                return measure_recovery(given)
+            case "profile":
+                asyncio.run(profile(job))
+                return 0
+            case _:
+                return measure_throughput(given, job)
     except RunFailed as failure:
         print(failure, file=sys.stderr)
         return 1
+
+
+def measure_throughput(given: argparse.Namespace, job: Job) -> int:
+    """Run, show and write; returns the exit code."""
+    before = os.getloadavg()
+    results = asyncio.run(throughput(job, given.faust_changes, given.rounds, chosen(given.peers)))
     report.show(results)
-    say(f"written: {report.write(given.name, results, report.environment(job, load))}")
+    say(f"written: {report.write(given.name, results, report.environment(job, before))}")
     return 0 if all(result.right for result in results) else 1
+
+
+def measure_latency(given: argparse.Namespace, job: Job) -> int:
+    """Run, show and write; returns the exit code: 1 if a change never came out."""
+    before = os.getloadavg()
+    results = asyncio.run(latency.latency(job, latency.Load(given.rate, given.seconds), given.rounds))
+    say(f"written: {latency.write(given.name, results, report.environment(job, before))}")
+    return 1 if any(sum(result.missing.values()) for result in results) else 0
+
+
+def measure_recovery(given: argparse.Namespace) -> int:
+    """Run, show and write; returns the exit code."""
+    before = os.getloadavg()
+    results = asyncio.run(recovery.recovery(given.entities or RECOVERED, given.rounds))
+    say(f"written: {recovery.write(given.name, results, report.environment(recovery.FOLDED, before))}")
+    return 0
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -43,14 +79,18 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="?", choices=("throughput", "profile"), default="throughput")
+    parser.add_argument("what", nargs="?", choices=WHAT, default=WHAT[0])
     parser.add_argument("--changes", type=int, default=200_000, help="changes of the job (default: %(default)s)")
     parser.add_argument("--faust-changes", type=int, default=60_000, help="what stock Faust gets (%(default)s)")
-    parser.add_argument("--entities", type=int, default=50_000, help="at most so many entities (%(default)s)")
+    parser.add_argument(
+        "--entities", type=int, help=f"of the job at most so many ({ENTITIES}); recovery: exactly ({RECOVERED})"
+    )
+    parser.add_argument("--rate", type=int, default=200, help="latency: changes per second (%(default)s)")
+    parser.add_argument("--seconds", type=int, default=30, help="latency: so long (%(default)s)")
     parser.add_argument("--rounds", type=int, default=1, help="runs of each system; every other round backwards")
     parser.add_argument("--seed", type=int, default=SEED, help="of the job's chance (%(default)s)")
     parser.add_argument("--peers", default="all", help=f"with commas between: {', '.join(p.name for p in PEERS)}")
-    parser.add_argument("--name", default="throughput", help="of the files in benchmarks/results (%(default)s)")
+    parser.add_argument("--name", help="of the files in benchmarks/results (default: what is measured)")
     return parser
 
 

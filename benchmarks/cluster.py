@@ -68,14 +68,18 @@ class Cluster:
             if key not in places:
                 places[key] = partition_of(key, self.partitions)
             by_partition[places[key]].append(row)
+        await self.produce_parts(topic, by_partition)
+
+    async def produce_parts(self, topic: str, parts: Sequence[Iterable[tuple[bytes, bytes]]]) -> None:
+        """Append the rows of each partition in whole batches; parts: those of partition 0, 1 and so on."""
         async with AIOKafkaProducer(
             bootstrap_servers=self.address, acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
         ) as producer:
-            sends = (self._produce(producer, topic, number, rows) for number, rows in enumerate(by_partition))
+            sends = (self._produce(producer, topic, number, rows) for number, rows in enumerate(parts))
             await asyncio.gather(*sends)
 
     async def _produce(
-        self, producer: AIOKafkaProducer, topic: str, partition: int, rows: Sequence[tuple[bytes, bytes]]
+        self, producer: AIOKafkaProducer, topic: str, partition: int, rows: Iterable[tuple[bytes, bytes]]
     ) -> None:
         batch = producer.create_batch()
         for key, value in rows:

@@ -65,6 +65,11 @@ class Event(NamedTuple):
         """The entity key, which is the record's key in both topics."""
         return f"{ENTITY_TYPE}:{self.entity_id}".encode()
 
+    @property
+    def event_id(self) -> str:
+        """The id of the change; a duplicate has it, too."""
+        return f"{ENTITY_TYPE}:{self.entity_id}@{self.source}@{self.version}"
+
 
 def events(job: Job) -> Iterator[Event]:
     """The job's changes in the order in which they are produced."""
@@ -128,7 +133,7 @@ def as_json(event: Event) -> bytes:
 
 def _document(event: Event) -> dict[str, Any]:
     return {
-        "event_id": f"{ENTITY_TYPE}:{event.entity_id}@{event.source}@{event.version}",
+        "event_id": event.event_id,
         "entity_type": ENTITY_TYPE,
         "entity_id": event.entity_id,
         "op": "delete" if event.deleted else "update",

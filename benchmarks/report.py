@@ -137,15 +137,19 @@ def median(runs: Sequence[Result], figure: Callable[[Result], float]) -> float |
 
 def show(results: Sequence[Result]) -> None:
     """Print the table."""
-    table = Table(title="One job on one machine", title_justify="left")
-    for number, heading in enumerate(HEADINGS):
-        words = number in (0, len(HEADINGS) - 1)
+    show_table("One job on one machine", HEADINGS, rows(results))
+    Console(width=200).print(disturbed(results))
+
+
+def show_table(title: str, headings: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """Print a table whose first and last columns may hold words."""
+    table = Table(title=title, title_justify="left")
+    for number, heading in enumerate(headings):
+        words = number in (0, len(headings) - 1)
         table.add_column(heading, justify="left" if words else "right", no_wrap=words and number == 0)
-    for cells in rows(results):
-        table.add_row(*cells)
-    console = Console(width=200)
-    console.print(table)
-    console.print(disturbed(results))
+    for line in cells:
+        table.add_row(*line)
+    Console(width=200).print(table)
 
 
 def disturbed(results: Sequence[Result]) -> str:
@@ -161,7 +165,6 @@ def disturbed(results: Sequence[Result]) -> str:
 
 def write(name: str, results: Sequence[Result], facts: dict[str, Any]) -> Path:
     """Write results/<name>.md and .json; returns the path of the first."""
-    RESULTS.mkdir(exist_ok=True)
     legend = [f"- `{peer.name}`: {peer.what}" for peer in PEERS]
     loops = [str(r.loop_ms) for r in results]
     lines = [
@@ -182,9 +185,14 @@ def write(name: str, results: Sequence[Result], facts: dict[str, Any]) -> Path:
         "Settings: `benchmarks/peers.py`, `benchmarks/stock_faust.py`, `tests/servers/kafka.py`; `agents/app.py`.",
         "",
     ]
+    return save(name, lines, facts, [result.as_dict() for result in results])
+
+
+def save(name: str, lines: Sequence[str], facts: dict[str, Any], runs: Sequence[dict[str, Any]]) -> Path:
+    """Write results/<name>.md of these lines, and .json; returns the path of the first."""
+    RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.md").write_text("\n".join(lines))
-    document = {"environment": facts, "runs": [result.as_dict() for result in results]}
-    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps({"environment": facts, "runs": runs}, indent=2) + "\n")
     return RESULTS / f"{name}.md"
 
 

@@ -65,8 +65,7 @@ class Sampler:
         for name, root in self._roots.items():
             # The benchmark's own children are the others: they count for themselves.
             cpu[name], rss[name] = usage(root, tree=name != "benchmark")
-        machine = psutil.cpu_times()
-        cpu["machine"] = machine.user + machine.nice + machine.system + machine.irq + machine.softirq
+        cpu["machine"] = machine()[0]
         return Sample(time.time(), cpu, rss)
 
     def _at(self, name: str, moment: float) -> float:
@@ -78,6 +77,13 @@ class Sampler:
                 return before.cpu_seconds[name] + share * (after.cpu_seconds[name] - before.cpu_seconds[name])
             before = after
         return before.cpu_seconds[name]
+
+
+def machine() -> tuple[float, float]:
+    """CPU seconds of all that ran on this machine so far, and those that its host gave to other machines."""
+    times = psutil.cpu_times()
+    busy = times.user + times.nice + times.system + times.irq + times.softirq
+    return busy, getattr(times, "steal", 0.0)
 
 
 def usage(root: psutil.Process, tree: bool) -> tuple[float, int]:

@@ -67,16 +67,20 @@ class Stage:
         servers = {"broker": self.kafka.pid, "redis": self.redis.pid}
         return await measure(peer, place, self.cluster, expected, servers, self.directory)
 
-    async def _deploy(self, peer: Peer) -> Deployment:
+    async def place(self, peer: Peer) -> Deployment:
+        """A deployment of its own with empty topics, and an empty Redis."""
         self._runs += 1
         policy = self.directory / "policy.yaml"
         policy.write_text(yaml.safe_dump(POLICY))
         name = f"run{self._runs}"
         place = Deployment(name, self.kafka.address, self.redis.url(), PARTITIONS, str(policy))
-        rows = self.rows(peer.stock)
         async with redis.asyncio.Redis.from_url(place.redis) as client:
             await client.flushall()
         await self.cluster.create(place.topics(peer))
+        return place
+
+    async def _deploy(self, peer: Peer) -> Deployment:
+        place, rows = await self.place(peer), self.rows(peer.stock)
         await self.cluster.produce(place.names.changes, rows)
         return place
 
