@@ -276,6 +276,14 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
 
         coordinator._do_heartbeat = confirmed_heartbeat
 
+    async def on_thread_stop(self) -> None:
+        try:
+            await super().on_thread_stop()
+        except asyncio.CancelledError:
+            # aiokafka passes on the cancellation of a fetch that was waiting to be repeated. The thread would
+            # end without saying so, and the worker would wait for it for ever.
+            self.log.warning("The consumer was stopped while a fetch waited for the broker")
+
     def positions(self) -> dict[TP, tuple[int, int]]:
         """Of each partition that is read: the next offset to read, and the end of the log as last heard."""
         subscription = None if self._consumer is None else self._consumer._subscription.subscription

@@ -248,6 +248,15 @@ class Materializer(Service):
             if tp not in self._stands or self._stands[tp].offset != coverage.position:
                 consumer.seek(tp, coverage.position)
                 self._stands[tp] = Standing(coverage.position, consumer.last_poll_timestamp(tp))
+        try:
+            await self._write_next(consumer, behind)
+        except BaseException:
+            # The consumer has moved on in every partition, also in those whose records were not written.
+            self._stands.clear()
+            raise
+
+    async def _write_next(self, consumer: AIOKafkaConsumer, behind: dict[TopicPartition, Coverage]) -> None:
+        """Fetch once from where all these partitions stand, and write what came."""
         empty_until = {tp: self._nothing_before(consumer, tp) for tp in behind}
         fetched = await consumer.getmany(timeout_ms=int(FETCH_SECONDS * 1000), max_records=FETCH_RECORDS)
         for tp, coverage in behind.items():

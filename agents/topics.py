@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from agents.ending import EX_CONFIG, end_process
+from agents.ending import EX_CONFIG, EX_SOFTWARE, end_process
 from agents.settings import Settings
 from streams.topics import CHANGES, DEAD_LETTERS, TOPICS, Topic
 
@@ -49,12 +49,13 @@ async def prepare_topics(settings: Settings) -> None:
 
 
 async def prepare_topics_or_end(settings: Settings) -> None:
-    """The same for a worker's start: a fault ends the process with code 78."""
+    """The same for a worker's start: a fault ends the process with code 78, a broker that does not answer with 70."""
     try:
         await prepare_topics(settings)
-    except (TopicFault, KafkaError) as error:
-        where = f"no broker answers at {settings.kafka}: " if isinstance(error, KafkaError) else ""
-        end_process(EX_CONFIG, f"{where}{error}")
+    except TopicFault as error:
+        end_process(EX_CONFIG, str(error))
+    except KafkaError as error:
+        end_process(EX_SOFTWARE, f"no broker answers at {settings.kafka}: {error}")
 
 
 async def create_missing(admin: AIOKafkaAdminClient, settings: Settings) -> None:

@@ -79,7 +79,8 @@ METHOD: Final = """\
 - Changes are sent with linger 0 at moments fixed in advance, answered or not, so a stall counts for every change that
   it holds up. `late`: the most ms by which the benchmark itself missed such a moment; that is in no figure.
 - Changes that repeat an earlier one are left out, since nothing comes out for them.
-- Before that: changes now and then until the first golden record, then the same rate for some seconds.
+- Before that: changes now and then until the first golden record, then the same rate for 45 s, in which Java compiles
+  what the broker needs (it takes four times the CPU until then).
 - `CPU`: of the system's process tree, in cores. `others`: of processes that have no part in the run; `stolen`: what the
   host of this virtual machine gave to others. Where either is above 0.1, the figures say little.
 - `loop ms`: of a fixed Python loop before the run, the speed of a core.
@@ -89,11 +90,14 @@ METHOD: Final = """\
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Changes a second, for how long they are measured, and for how long before that they are not."""
+    """Changes a second, for how long they are measured, and for how long before that they are not.
+
+    A broker that has just started takes a whole core for 200 changes a second until Java has compiled what they need.
+    """
 
     rate: int
     seconds: int
-    warm_seconds: int = 10
+    warm_seconds: int = 45
 
 
 class Sent(NamedTuple):

@@ -18,6 +18,7 @@ from aiokafka import ConsumerRecord
 
 from agents.dead_letters import CONNECT
 from agents.names import TopicNames
+from agents.ranges import APPLIED_KEY
 from agents.settings import Settings
 from schemas.codec import decode_conflict, decode_record
 from streams.entity import Entity
@@ -73,7 +74,11 @@ async def read_topics(settings: Settings) -> Topics:
     """Everything that the deployment's topics hold now."""
     names = TopicNames.with_prefix(settings.topic_prefix)
     wanted = (names.changes, names.changelog, names.dead_letters, names.conflicts, names.records)
-    return Topics(*await asyncio.gather(*(read_log(settings.kafka, topic) for topic in wanted)))
+    topics = Topics(*await asyncio.gather(*(read_log(settings.kafka, topic) for topic in wanted)))
+    for records in topics.changelog.values():
+        # One of these is in each partition, and a key has one partition in what follows.
+        records[:] = [record for record in records if record.key != APPLIED_KEY]
+    return topics
 
 
 async def read_log(kafka: str, topic: str) -> Log:
