@@ -24,7 +24,7 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
 
 from agents.boottime import boottime
-from agents.ending import EX_CONFIG, EX_SOFTWARE, end_process
+from agents.ending import EX_CONFIG, end_process
 from agents.log_ends import log_ends
 from agents.offsets import PartitionLedger
 from agents.ranges import TopicRecreated, start_of
@@ -75,7 +75,6 @@ class LaneConsumer(driver.Consumer):
         self._idle = asyncio.Event()  # no fetch is under way; the fetcher has one at a time
         self._idle.set()
         self._held = False
-        self._sought = True
         #: When the group last confirmed that we are a member of it (boottime seconds).
         self.confirmed_at = boottime()
 
@@ -144,7 +143,7 @@ class LaneConsumer(driver.Consumer):
         which Faust calls right after the clearing. And aiokafka leaves a partition without a committed
         offset where it is, even if Faust has dropped what it read there.
         """
-        self._held, self._sought = True, False
+        self._held = True
         await self._idle.wait()
         await super().perform_seek()
         fresh = [tp for tp in self.assignment() if tp.topic in self.lane and not self._committed_offset[tp]]
@@ -152,7 +151,6 @@ class LaneConsumer(driver.Consumer):
         if acking:
             await self._thread.seek_to_beginning(*map(driver.ensure_aiokafka_TP, acking))
         await self._start_where_tables_end()
-        self._sought = True
 
     async def _start_where_tables_end(self) -> None:
         """Go back where a committed offset is ahead of the table, and report what can no longer be read."""
@@ -179,9 +177,6 @@ class LaneConsumer(driver.Consumer):
                 self._committed_offset[tp] = start.offset
 
     def resume_flow(self) -> None:
-        if not self._sought:
-            # Faust goes on after a time-out as if it had sought, and would read from wherever it stood.
-            end_process(EX_SOFTWARE, "going back to the committed offsets did not end in time")
         self._held = False
         super().resume_flow()
 

@@ -75,7 +75,7 @@ PAYLOAD: Final = {"name": "Ada Okafor", "tier": "gold"}
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """One run. All seconds count from the start of the process; begun and read are None without states.
+    """One run. All seconds count from the start of the process; begun and read are None where nothing was read.
 
     state_bytes: of a key and its state, on average. cpu_seconds: of the process, until its first record. Meanwhile,
     in cores: others, what has no part in the run; stolen, what this machine's host took away.
@@ -97,7 +97,7 @@ class Recovery:
     @property
     def rate(self) -> float | None:
         """States recovered a second, while they were read."""
-        if self.begun is None or self.read is None:
+        if not self.entities or self.begun is None or self.read is None:
             return None
         return self.entities / (self.read - self.begun)
 
