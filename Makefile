@@ -9,7 +9,7 @@ COMPILED := .cache/compiled
 SOURCES := $(shell find schemas streams -name '*.py' -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench compile lock
+.PHONY: help demo test faults check bench compile lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,8 +17,11 @@ help: ## list the targets
 demo: $(INSTALLED) ## publish, resolve, show conflicts with reasons, verify; ARGS="--input FILE"
 	@$(BIN)/syncline demo $(ARGS)
 
-test: $(COMPILED) ## all tests; ARGS="tests/laws -k union" for some of them
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(COMPILED) ## all tests but the long ones with faults; ARGS="tests/laws -k union" for some of them
+	@$(BIN)/python -m pytest $(or $(ARGS),--ignore=tests/faults)
+
+faults: $(COMPILED) ## processes killed and paused, networks cut, offsets moved: about 15 minutes
+	@$(BIN)/python -m pytest $(or $(ARGS),tests/faults)
 
 check: $(COMPILED) ## style, types, import direction, house rules, laws
 	$(BIN)/ruff check .

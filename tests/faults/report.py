@@ -18,7 +18,7 @@ HEAD = (
 PROSE = f"""# Reliability
 
 What this page states was measured by `tests/faults`, against Apache Kafka, Redis and two workers as processes of
-their own. `SYNCLINE_WRITE_REPORT=1 make test ARGS=tests/faults` writes the table anew; every run prints it.
+their own. `SYNCLINE_WRITE_REPORT=1 make faults` writes the table anew; every run prints it.
 
 A run publishes seeded changes of three sources at a steady rate: about 30 % conflict, some are deletes, duplicates,
 or bad records that belong in dead letters. Faults are injected meanwhile. Then
