@@ -179,17 +179,18 @@ class Materializer(Service):
         for partition, coverage in unsure.items():
             if partition in stored:
                 coverage.learned(stored[partition], self._view.connection)
-            else:
-                log.info("The view holds nothing of %s:%d, reading it from the start", self._topic, partition)
-                await self._view.advance(partition, START, 0)
+        new = sorted(unsure.keys() - stored.keys())
+        if new:
+            log.info("The view holds nothing of %s, partitions %s: reading them from the start", self._topic, new)
+            await self._view.advance([(partition, START, 0) for partition in new])
 
     async def _flush(self) -> None:
-        for partition, coverage in list(self._partitions.items()):
-            sent = coverage.position
-            if coverage.saved is not None and sent > coverage.saved:
-                on = coverage.connection
-                stored = await self._view.advance(partition, coverage.saved, sent, on)
-                coverage.flushed(sent, stored)
+        due = [c for c in self._partitions.items() if c[1].saved is not None and c[1].position > c[1].saved]
+        for connection in {coverage.connection for _, coverage in due}:
+            group = [(p, c, c.saved or 0, c.position) for p, c in due if c.connection == connection]
+            stored = await self._view.advance([(p, saved, sent) for p, _, saved, sent in group], connection)
+            for (_, coverage, _, sent), held in zip(group, stored, strict=True):
+                coverage.flushed(sent, held)
 
     async def _check(self) -> None:
         saved = {p: c.saved for p, c in self._partitions.items()}

@@ -110,15 +110,18 @@ class RedisView:
             if field.startswith(prefix) and field[len(prefix) :].isdigit()
         }
 
-    async def advance(self, partition: int, first: int, next: int, on: int | None = None) -> int:
-        """Move a partition's progress to `next`, if it has reached `first` (START: whatever it is).
+    async def advance(self, steps: Sequence[tuple[int, int, int]], on: int | None = None) -> list[int]:
+        """Move the progress of partitions, each given as (partition, first, next), to `next`.
 
-        on: the connection over which `first` to `next` - 1 were written. Returns the progress that is held
-        now, START for none: less than `next` means that Redis was wiped or is an older copy.
+        Only where it has reached `first` (START: whatever it is). on: the connection over which the records `first` to
+        `next` - 1 were written. Returns the progress that is held now of each, START for none: less than `next` means
+        that Redis was wiped or is an older copy.
         Raises one of UNAVAILABLE, also when that connection was lost: then those writes may be lost too.
         """
-        field = f"{self._records_topic}:{partition}"
-        return int(await self._redis.run(ADVANCE, 1, PROGRESS_KEY, field, first, next, on=on))
+        calls = [
+            (1, PROGRESS_KEY, f"{self._records_topic}:{partition}", first, next) for partition, first, next in steps
+        ]
+        return [int(reply) for reply in await self._redis.run_all(ADVANCE, calls, on)]
 
     async def rebuild(self, dropped: Callable[[int], None] = lambda keys: None) -> int:
         """Drop every view and guard key, and the progress: workers then fill the view from `records`.

@@ -225,24 +225,24 @@ async def test_large_batch_goes_in_chunks(view: RedisView, client: redis.asyncio
 async def test_progress_notices_a_wipe(view: RedisView, client: redis.asyncio.Redis) -> None:
     """Progress moves on only where Redis still holds what the caller knew, and a wiped one says so."""
     assert await view.progress() == {}
-    assert await view.advance(3, 10, 20) == START
-    assert await view.advance(3, START, 10) == 10
-    assert await view.advance(3, 10, 20) == 20
-    assert await view.advance(3, 10, 15) == 20
+    assert await view.advance([(3, 10, 20)]) == [START]
+    assert await view.advance([(3, START, 10)]) == [10]
+    assert await view.advance([(3, 10, 20)]) == [20]
+    assert await view.advance([(3, 10, 15)]) == [20]
     await client.hset("syncline:view-progress", "other.records:3", "7")
     assert await view.progress() == {3: 20}
     await client.flushdb()
-    assert await view.advance(3, 20, 30) == START
+    assert await view.advance([(3, 20, 30)]) == [START]
     assert await view.progress() == {}
 
 
 async def test_progress_needs_the_connection_of_the_writes(view: RedisView) -> None:
     """What was written over a connection lost since is not made progress, for it may be lost as well."""
-    await view.advance(3, START, 0)
+    await view.advance([(3, START, 0)])
     connection = await view.write(3, [row("e:1", 5)], None)
     await view.close()
     with pytest.raises(UNAVAILABLE):
-        await view.advance(3, 0, 1, connection)
+        await view.advance([(3, 0, 1)], connection)
     assert await view.progress() == {3: 0}
     assert await view.write(3, [row("e:2", 6)], None) == connection + 1
 
@@ -296,7 +296,7 @@ async def test_refusing_redis_is_no_error(own_redis: RedisServer) -> None:
 async def test_rebuild_drops_what_is_ours(view: RedisView, client: redis.asyncio.Redis) -> None:
     """Rebuild drops every view and guard key and the progress, nothing else, and tells how far it is."""
     await view.write(3, [row(f"e:{n}", n, None if n % 2 else "{}") for n in range(3000)], None)
-    await view.advance(3, START, 10)
+    await view.advance([(3, START, 10)])
     await client.set("somebody:else", "1")
     told: list[int] = []
     assert await view.rebuild(told.append) == 3000

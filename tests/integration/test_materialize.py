@@ -253,7 +253,7 @@ async def test_records_made_anew_start_the_view_over(world: World, monkeypatch: 
     monkeypatch.setattr("agents.materialize.SHRUNK_SECONDS", 0.2)
     view = world.view()
     await view.write(0, [ViewRow(b"e:1", "{}", "{}", "[]", 900), ViewRow(b"e:old", "{}", "{}", "[]", 901)], None)
-    await view.advance(0, START, 900)
+    await view.advance([(0, START, 900)])
     await world.produce({"e:1": 1})
     async with world.materializer(view) as materializer:
         await world.view_is_right()
