@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.types import TP
 from mode import Service
 from mode.types import ServiceT
@@ -17,14 +19,14 @@ from mode.types import ServiceT
 from agents import web
 from agents.boottime import boottime
 from agents.commands import commands_agent
-from agents.ending import EX_CONFIG, end_process
+from agents.ending import EX_CONFIG, EX_SOFTWARE, end_process
 from agents.entity_table import EmptyState, EntityTable, PositionOf
 from agents.handover import Deliveries, HandOver, View
 from agents.lane import LaneApp, LaneSchema
 from agents.materialize import Materializer
 from agents.metrics import Metrics
 from agents.names import TopicNames
-from agents.outbox import Outbox
+from agents.outbox import OffsetRange, Outbox
 from agents.policy_file import load_policy
 from agents.process import SynclineWorker, freeze_recovered, harden_process
 from agents.resolve import Kernel, Work, resolver_agent
@@ -76,6 +78,20 @@ class SynclineApp(LaneApp):
     def session_left(self) -> float:
         """Seconds in which the group cannot give our partitions away, by what it last confirmed."""
         return self.settings.session_seconds - (boottime() - float(self.consumer.confirmed_at))
+
+    async def take_over(self, partitions: set[int]) -> None:
+        """Fence off whoever had these partitions before, so that recovery reads all that they ever sent."""
+        work, seconds = self.work, self.settings.send_deadline_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                await work.outbox.drained()  # what is under way would be fenced off, too
+                marks = {p: self.producer.take_over(p, work.names.changelog) for p in sorted(partitions)}
+                for partition, mark in zip(marks, await asyncio.gather(*marks.values()), strict=True):
+                    if mark is not None:
+                        work.table.written(partition, OffsetRange(mark, mark + 1, True))
+        except (TimeoutError, KafkaError) as error:
+            reason = f"not done within {seconds:g} s" if isinstance(error, TimeoutError) else str(error)
+            end_process(EX_SOFTWARE, f"taking over partitions {sorted(partitions)}: {reason}")
 
     def applied(self, tp: TP) -> int | None:
         """How far the entity table reflects a partition of `changes`."""
@@ -217,6 +233,7 @@ def new_table(
         position_of=position_of,
         empty_state=empty_state,
         on_replaced=kernel.forget,
+        take_over=app.take_over,
     )
     app.tables.add(table)
 

@@ -6,7 +6,7 @@ change; here they are only stored, recovered and dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 import faust
@@ -147,7 +147,8 @@ class EntityTable(faust.Table):
 
     position_of: the position in `changes` that a state reflects. empty_state: a state of nothing but a position, for a
     partition and an offset. on_replaced: called with a partition
-    whose states recovery changed, so that whoever keeps decoded copies can forget them.
+    whose states recovery changed, so that whoever keeps decoded copies can forget them. take_over: awaited with the
+    partitions of each assignment before their states are recovered.
     """
 
     def __init__(
@@ -156,12 +157,14 @@ class EntityTable(faust.Table):
         position_of: PositionOf,
         empty_state: EmptyState,
         on_replaced: Callable[[int], None] = lambda partition: None,
+        take_over: Callable[[set[int]], Awaitable[None]] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.position_of = position_of
         self.empty_state = empty_state
         self.on_replaced = on_replaced
+        self.take_over = take_over
         self.assigned: set[int] = set()
 
     def _new_store(self) -> EntityStore:
@@ -175,6 +178,14 @@ class EntityTable(faust.Table):
     def store(self, partition: int, key: bytes, state: bytes) -> None:
         """Store a state in memory only. Its changelog record is the outbox's to send."""
         self.data.partition(partition)[key] = state
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        ours = {tp.partition for tp in assigned if tp.topic == self.changelog_topic_name}
+        if ours and self.take_over is not None:
+            await self.take_over(ours)
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         self.data.recovered = {tp.partition for tp in active_tps}

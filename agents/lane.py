@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import faust
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, UnknownError
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
@@ -25,6 +26,7 @@ from faust.types.tuples import ConsumerMessage, Message
 
 from agents.boottime import boottime
 from agents.ending import EX_CONFIG, end_process
+from agents.fencing import FENCE_KEY, PartitionIdentities, next_epoch, with_identities
 from agents.log_ends import log_ends
 from agents.offsets import PartitionLedger
 from agents.ranges import TopicRecreated, start_of
@@ -301,9 +303,29 @@ class LaneProducer(driver.Producer):
     """Faust's producer, idempotent: aiokafka repeats a send that timed out, and the first may have arrived."""
 
     idempotent = True
+    identities: PartitionIdentities
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": self.idempotent}
+
+    def _new_producer(self, transactional_id: str | None = None) -> AIOKafkaProducer:
+        producer = super()._new_producer(transactional_id)
+        if self.idempotent:
+            self.identities = with_identities(producer)
+        return producer
+
+    async def take_over(self, partition: int, changelog: str) -> int | None:
+        """Fence off whoever had a partition of `changes` before; nothing of ours may be under way to it.
+
+        Returns the offset of the mark from which on the changelog has nothing of theirs; None where the broker cannot
+        fence anybody off. Raises KafkaError. No deadline here: it asks until Kafka answers.
+        """
+        if not self.idempotent:
+            return None
+        producer = self._ensure_producer()
+        self.identities.claim(partition, await next_epoch(producer.client, f"{self.app.conf.id}-{partition}"))
+        mark = await producer.send_and_wait(changelog, key=FENCE_KEY, partition=partition)
+        return int(mark.offset)
 
     async def on_start(self) -> None:
         try:
@@ -311,7 +333,10 @@ class LaneProducer(driver.Producer):
         except UnknownError:
             # The embedded broker cannot number a producer without transactions. Records sent twice do no
             # harm here, and a partition has one send under way at a time, so nothing is reordered.
-            self.log.warning("This broker has no idempotent producers: a send that is repeated may arrive twice")
+            self.log.warning(
+                "This broker has no idempotent producers: a send that is repeated may arrive twice,"
+                " and a replaced worker is not fenced off"
+            )
             if self._producer is not None:
                 await self._producer.stop()
             self.idempotent = False

@@ -15,6 +15,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import ProducerFenced
 
 from agents.dead_letters import Row
 from agents.ending import EX_SOFTWARE, end_process
@@ -136,6 +137,8 @@ class Outbox:
                 " or before the group's session may have ended"
             )
             self._fail(EX_SOFTWARE, line)
+        except ProducerFenced:
+            self._fail(EX_SOFTWARE, f"partition {partition}: another worker owns it by now, and this one is fenced off")
         except BaseException as error:
             # Whatever it is: acknowledging this batch, or sending a later one, could lose a change.
             self._fail(EX_SOFTWARE, f"partition {partition}: Kafka did not take a batch's records: {error!r}")

@@ -17,6 +17,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from agents.fencing import FENCE_KEY
 from agents.log_ends import log_ends
 from agents.ranges import APPLIED_KEY
 from syncline.embedded import ServerProcess, free_port
@@ -124,6 +125,7 @@ class Lane:
         for topic in ("entities-changelog", "records"):
             last = {record.key: record.value for record in await self.read(topic)}
             last.pop(APPLIED_KEY, None)
+            last.pop(FENCE_KEY, None)
             assert {key: set(numbers(value)) for key, value in last.items()} == self.published, topic
         told: dict[bytes, set[int]] = {}
         for record in await self.read("conflicts"):

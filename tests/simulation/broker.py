@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,12 +26,13 @@ class Record(NamedTuple):
 
 
 class Log:
-    """One partition of one topic. end: the offset that the next record gets."""
+    """One partition of one topic. end: the offset that the next record gets. epoch: the newest that wrote here."""
 
     def __init__(self, topic: str, partition: int) -> None:
         self.topic, self.partition = topic, partition
         self.records: list[Record] = []
         self.end = 0
+        self.epoch = 0
 
     def append(self, row: Row, now_ms: int) -> Record:
         """Stores a row at the end and returns it with its offset."""
@@ -55,6 +56,7 @@ class Broker:
     """Topics, committed offsets of `changes`, and the worker group.
 
     members: worker number -> its partitions in the current generation. joined: who waits for the next one.
+    epochs: of each partition's transactional id, the newest that somebody took.
     """
 
     def __init__(self, partitions: int) -> None:
@@ -65,6 +67,7 @@ class Broker:
             for partition in self.partitions
         }
         self.committed: dict[int, int] = {}
+        self.epochs: Counter[int] = Counter()
         self.generation = 0
         self.members: dict[int, list[int]] = {}
         self.rebalancing = False
@@ -76,6 +79,12 @@ class Broker:
     def is_member(self, worker: int, generation: int) -> bool:
         """Whether the group still counts the worker as of this generation."""
         return generation == self.generation and worker in self.members
+
+    def claim(self, partition: int, marked: str) -> int:
+        """The next epoch of a partition's transactional id, given to whoever asks; its mark is in topic `marked`."""
+        self.epochs[partition] += 1
+        self.log(marked, partition).epoch = self.epochs[partition]
+        return self.epochs[partition]
 
     def commit(self, worker: int, generation: int, partition: int, offset: int) -> bool:
         """Stores a committed offset; refused for whoever is no member of the current generation."""

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 class Rules:
     """The rules of the shell. The defaults are the system; a mutant breaks one.
 
-    members_only: a worker that the group replaced sends nothing (agents/app.py, still_member).
+    members_only: a worker that the group replaced begins no send (agents/app.py, still_member). What it had begun
+    when it was stopped may arrive whenever it goes on.
+    epochs_fence: a partition refuses records of an older epoch than it has seen (agents/fencing.py). Not so on a broker
+    without idempotent producers.
     contained_in_a_row: what of the changelog a table contains grows only by records that follow each other
-    (EntityTable.written); it matters only with late sends.
+    (EntityTable.written); it matters only without fencing.
     """
 
     conflicts_before_states: bool = True
@@ -22,6 +25,7 @@ class Rules:
     progress_lies_in_redis: bool = True
     recovery_by_position: bool = True
     members_only: bool = True
+    epochs_fence: bool = True
     decoded_copies_are_forgotten: bool = True
     replayed_sends_its_record: bool = True
     contained_in_a_row: bool = True
@@ -31,14 +35,11 @@ class Rules:
 class Conditions:
     """What the world does to the system.
 
-    late_sends: membership is asked at the start of a step only, so what a step had begun to send when its
-    worker was stopped arrives whenever that worker goes on: the window that the membership rule leaves.
     compaction: of changelog and records. wipes_unseen: Redis is emptied without its connections being lost; while two
     followers of one partition live side by side, one of them can then take the other's new beginning for its own.
     disjoint_overtake: batches without a common entity may finish in any order.
     """
 
-    late_sends: bool = False
     compaction: bool = True
     wipes_unseen: bool = False
     disjoint_overtake: bool = False

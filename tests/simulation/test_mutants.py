@@ -8,7 +8,7 @@ from tests.simulation.chance import Course
 from tests.simulation.rules import Conditions, Rules, Violation
 
 WITHIN = range(200)
-LATE = Conditions(late_sends=True, compaction=False)
+UNCOMPACTED = Conditions(compaction=False)
 OVERTAKING = Conditions(disjoint_overtake=True)
 
 MUTANTS = {
@@ -18,10 +18,15 @@ MUTANTS = {
     "ledger that steps over a batch": (Rules(ledger_stops_at_the_unfinished=False), OVERTAKING, {"commit"}),
     "guard without comparison": (Rules(guard_compares=False), Conditions(), {"view", "progress"}),
     "progress not in Redis": (Rules(progress_lies_in_redis=False), Conditions(), {"progress", "nothing lost"}),
-    "anyone may send": (Rules(members_only=False), Conditions(), {"nothing lost", "view", "states", "records"}),
+    "anyone may send": (
+        Rules(members_only=False, epochs_fence=False),
+        Conditions(),
+        {"nothing lost", "view", "states", "records"},
+    ),
+    "nobody is fenced off": (Rules(epochs_fence=False), Conditions(), {"nothing lost"}),
     "last state wins in recovery": (
-        Rules(recovery_by_position=False, members_only=False),
-        LATE,
+        Rules(recovery_by_position=False, members_only=False, epochs_fence=False),
+        UNCOMPACTED,
         {"nothing lost", "view", "states", "records", "conflicts", "conflict first"},
     ),
     "decoded copies are kept": (

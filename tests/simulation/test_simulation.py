@@ -80,13 +80,15 @@ def test_one_seed_is_one_course_of_events() -> None:
 @pytest.mark.parametrize(
     ("conditions", "rules"),
     [
-        (Conditions(late_sends=True, compaction=False), Rules()),
-        (Conditions(late_sends=True, compaction=False), Rules(members_only=False)),
+        (Conditions(compaction=False), Rules(epochs_fence=False)),
+        (Conditions(compaction=False), Rules(members_only=False, epochs_fence=False)),
+        (Conditions(), Rules(members_only=False)),
         (Conditions(disjoint_overtake=True), Rules()),
     ],
     ids=[
-        "a replaced worker's sends arrive late",
-        "a replaced worker goes on sending",
+        "a broker that fences nobody off",
+        "where a replaced worker goes on sending",
+        "where nothing but fencing stops a replaced worker",
         "batches without a common entity overtake each other",
     ],
 )

@@ -12,12 +12,13 @@ import pytest
 from agents.dead_letters import Row
 from schemas.change import Change
 from schemas.codec import encode_change
-from tests.simulation.broker import CHANGELOG
-from tests.simulation.rules import Conditions, Violation
+from tests.simulation.broker import CHANGELOG, RECORDS
+from tests.simulation.rules import Rules, Violation
 from tests.simulation.worker import Worker
 from tests.simulation.world import NOW_MS, World
 
-LATE = Conditions(late_sends=True)
+#: As on a broker without idempotent producers, like the embedded one.
+UNFENCED = Rules(epochs_fence=False)
 
 
 def window(reason: str, violation: str) -> pytest.MarkDecorator:
@@ -60,19 +61,21 @@ def replaced_in_the_middle(world: World) -> tuple[Worker, Worker]:
     return old, new
 
 
-def test_a_replaced_worker_sends_nothing() -> None:
-    """Under the promised rule the old worker's send is refused, and the last record is the newest one."""
+def test_a_replaced_worker_is_fenced_off() -> None:
+    """What a worker had begun to send when it was stopped is refused after the new owner's first record."""
     world = World(partitions=1)
-    workers = replaced_in_the_middle(world)
+    old, new = replaced_in_the_middle(world)
+    assert old.number not in world.workers
+    world.auditor.progress()
     world.compact(CHANGELOG, 0, 1.0)
-    for worker in workers:
-        world.crash(worker)
+    world.compact(RECORDS, 0, 1.0)
+    world.crash(new)
     world.settle()
 
 
 def test_a_late_state_is_outvoted_in_recovery() -> None:
-    """An old owner's state that lies after the new owner's does not win in recovery: the position decides."""
-    world = World(conditions=LATE, partitions=1)
+    """Without fencing, an old owner's state that lies after the new owner's does not win in recovery."""
+    world = World(UNFENCED, partitions=1)
     for worker in replaced_in_the_middle(world):
         world.crash(worker)
     world.settle()
@@ -80,8 +83,8 @@ def test_a_late_state_is_outvoted_in_recovery() -> None:
 
 @window("compaction keeps the last state, not the newest", "table is not the replay")
 def test_a_late_state_and_then_compaction() -> None:
-    """A late state lies last on the changelog, compaction drops the newer one, and recovery has lost a change."""
-    world = World(conditions=LATE, partitions=1)
+    """Without fencing, a late state lies last, compaction drops the newer one, and recovery has lost a change."""
+    world = World(UNFENCED, partitions=1)
     workers = replaced_in_the_middle(world)
     world.compact(CHANGELOG, 0, 1.0)
     for worker in workers:
@@ -89,18 +92,9 @@ def test_a_late_state_and_then_compaction() -> None:
     world.settle()
 
 
-@window("nobody repairs `records` after a late record", "records is not the replay")
-def test_a_late_record_lies_last() -> None:
-    """A late golden record lies last on `records`, where consumers take the last one for the truth."""
-    world = World(conditions=LATE, partitions=1)
-    replaced_in_the_middle(world)
-    world.auditor.records_by_position = False
-    world.settle()
-
-
 def test_a_late_sender_that_gets_its_partition_back() -> None:
-    """What others wrote to the changelog before our own late record is read when the partition comes back."""
-    world = World(conditions=LATE, partitions=1)
+    """Without fencing, what others wrote before our own late record is read when the partition comes back."""
+    world = World(UNFENCED, partitions=1)
     old, new = replaced_in_the_middle(world)
     world.join(old)
     world.crash(new)

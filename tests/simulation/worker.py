@@ -100,6 +100,7 @@ class Worker:
         self.positions: dict[int, int] = {}
         self.ledgers: dict[int, PartitionLedger] = {}
         self.flights: dict[int, deque[Flight]] = {}
+        self.epochs: dict[int, int] = {}
         self.offers: deque[Offer] = deque()
 
     @property
@@ -117,17 +118,18 @@ class Worker:
         for partition in self.positions:
             if self.rules.decoded_copies_are_forgotten:
                 self.resolver.forget(partition)
-        self.positions, self.ledgers, self.flights = {}, {}, {}
+        self.positions, self.ledgers, self.flights, self.epochs = {}, {}, {}, {}
         self.follower.revoked()
         self.draining = False
 
     def assign(self, generation: int, partitions: Sequence[int]) -> None:
-        """Recovers the states of these partitions and goes on from their committed offsets."""
+        """Fences off former owners, recovers their states of these partitions and goes on from committed offsets."""
         self.generation = generation
         for partition in [p for p in self.tables if p not in partitions]:
             del self.tables[partition]
             self.contained.pop(partition, None)
         for partition in partitions:
+            self.epochs[partition] = self.broker.claim(partition, CHANGELOG)
             self._recover(partition)
             committed = self.broker.committed.get(partition)
             self.positions[partition] = committed or 0
@@ -195,7 +197,7 @@ class Worker:
             return False
         if self.is_member or not self.rules.members_only:
             return True
-        return self.conditions.late_sends and number in flight.begun
+        return number in flight.begun
 
     def _may_overtake(self, flight: Flight, waiting: list[Flight]) -> bool:
         if not self.rules.batches_in_order:

@@ -48,7 +48,7 @@ class World:
         self.redis = SimulatedRedis(self.rules.guard_compares, self.rules.progress_lies_in_redis)
         self.reference = Reference(self.policy, partitions)
         self.auditor = Auditor(
-            self.policy, self.broker, self.redis, self.reference, records_by_position=self.conditions.late_sends
+            self.policy, self.broker, self.redis, self.reference, records_by_position=not self.rules.epochs_fence
         )
         self.workers: dict[int, Worker] = {}
         self.strays: list[tuple[list[ViewRow], list[int] | None]] = []
@@ -88,7 +88,7 @@ class World:
         self.counts["crashes"] += 1
 
     def _gone(self, worker: Worker) -> None:
-        del self.workers[worker.number]
+        self.workers.pop(worker.number, None)  # whoever was fenced off is gone already
         self.broker.joined.discard(worker.number)
         self.broker.rebalancing = True
 
@@ -148,11 +148,15 @@ class World:
 
     def send(self, worker: Worker, partition: int, choice: int, arrives: bool = True, answered: bool = True) -> bool:
         """One of the sends that may happen now. arrives, answered: what becomes of the request and its answer."""
+        if worker.number not in self.workers:
+            return False  # it was fenced off and is gone
         sendable = list(worker.sendable(partition))
         if not sendable:
             return False
         flight, step, send = sendable[choice % len(sendable)]
         flight.begun.add(step)
+        if arrives and self._refused(worker, partition, send):
+            return True
         if arrives and (send.first is None or self.repeats):
             self._append(partition, send)
         if send.first is not None and answered:
@@ -160,6 +164,16 @@ class World:
         self.counts["sends"] += 1
         self._acknowledge(worker, partition)
         return True
+
+    def _refused(self, worker: Worker, partition: int, send: Send) -> bool:
+        """Whether the send is of an older epoch than its partition has seen; its worker ends then."""
+        log, epoch = self.broker.log(send.topic, partition), worker.epochs[partition]
+        if self.rules.epochs_fence and epoch < log.epoch:
+            self.counts["fenced off"] += 1
+            self._gone(worker)
+            return True
+        log.epoch = epoch
+        return False
 
     def _acknowledge(self, worker: Worker, partition: int) -> None:
         for finished in worker.acknowledged(partition):
@@ -274,7 +288,7 @@ class World:
                 busy |= self.send(worker, partition, 0)
             while self.hand_over(worker):
                 pass
-            busy |= self.give_up(worker)
+            busy |= worker.number in self.workers and self.give_up(worker)
         while self.stray(0):
             pass
         return busy
