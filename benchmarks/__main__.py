@@ -3,9 +3,10 @@
 throughput  changes per second on one job; ends with code 1 if an output is not what a fold of the changes gives
 latency     from the send of a change to its golden record and to the view in Redis, at a low and steady rate
 recovery    how long Syncline takes from a start with an empty memory to the first change
+fencing     what it costs a batch that a replaced worker's records are refused: epochs beside transactions
 profile     where Syncline's CPU time goes on the job
 
-The first three write benchmarks/results/<what>.md and .json.
+The first four write benchmarks/results/<what>.md and .json.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from benchmarks import latency, recovery, report
+from benchmarks import fencing, latency, recovery, report
 from benchmarks.job import SEED, Job
 from benchmarks.measure import Result, RunFailed
 from benchmarks.peers import PEERS, Peer
 from benchmarks.profiling import profile
 from benchmarks.stage import Stage, say, stage
 
-WHAT = ("throughput", "latency", "recovery", "profile")
+WHAT = ("throughput", "latency", "recovery", "fencing", "profile")
 #: Entities, where the command line does not say: of the job, and in the changelog of a recovery.
 ENTITIES, RECOVERED = 50_000, 1_000_000
 
@@ -39,6 +40,8 @@ def main() -> int:
                 return measure_latency(given, job)
             case "recovery":
                 return measure_recovery(given)
+            case "fencing":
+                return measure_fencing(given, job)
             case "profile":
                 asyncio.run(profile(job))
                 return 0
@@ -74,6 +77,14 @@ def measure_recovery(given: argparse.Namespace) -> int:
     return 0
 
 
+def measure_fencing(given: argparse.Namespace, job: Job) -> int:
+    """Run, show and write; returns the exit code."""
+    before = os.getloadavg()
+    costs = asyncio.run(fencing.fencing(given.rate, given.seconds, given.rounds))
+    say(f"written: {fencing.write(given.name, costs, report.environment(job, before))}")
+    return 0
+
+
 def arguments() -> argparse.ArgumentParser:
     """What can be asked for."""
     parser = argparse.ArgumentParser(
@@ -85,8 +96,10 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--entities", type=int, help=f"of the job at most so many ({ENTITIES}); recovery: exactly ({RECOVERED})"
     )
-    parser.add_argument("--rate", type=int, default=200, help="latency: changes per second (%(default)s)")
-    parser.add_argument("--seconds", type=int, default=30, help="latency: so long (%(default)s)")
+    parser.add_argument(
+        "--rate", type=int, default=200, help="latency, fencing: changes or batches per second (%(default)s)"
+    )
+    parser.add_argument("--seconds", type=int, default=30, help="latency, fencing: so long (%(default)s)")
     parser.add_argument("--rounds", type=int, default=1, help="runs of each system; every other round backwards")
     parser.add_argument("--seed", type=int, default=SEED, help="of the job's chance (%(default)s)")
     parser.add_argument("--peers", default="all", help=f"with commas between: {', '.join(p.name for p in PEERS)}")
