@@ -28,6 +28,8 @@ from aiokafka.structs import TopicPartition
 FENCE_KEY: Final = b"fence"
 
 RETRY_SECONDS: Final = 0.1
+#: Where aiokafka's producer, its sender and its accumulator keep what numbers their batches.
+NUMBERED_BY: Final = "_txn_manager"
 #: Kafka wants to know it; no transaction is ever begun.
 TRANSACTION_MS: Final = 60_000
 
@@ -70,7 +72,7 @@ def with_identities(producer: AIOKafkaProducer) -> PartitionIdentities:
     """Give an idempotent producer that was not started yet its identities."""
     identities = PartitionIdentities()
     for part in (producer, producer._sender, producer._message_accumulator):
-        part._txn_manager = identities
+        setattr(part, NUMBERED_BY, identities)
     return identities
 
 

@@ -120,20 +120,28 @@ class BatchResolver:
         entity = held.entity
         conflicts: list[tuple[int, Conflict]] = []
         counts: list[str] = []
-        moved = replayed = False
+        reflected = entity.offset
+        moved = replayed = judged_anew = False
         if len(arrivals) > 1 and not self._surely_fits(held, arrivals):
             self._resolve_one_by_one(partition, key, arrivals, held.stored, effects)
             return
         for _, offset, change, _ in arrivals:
             if _apply(held, change, offset, conflicts, counts):
                 moved = True
+                judged_anew = judged_anew or offset <= reflected
                 entity.offset = max(entity.offset, offset)
             elif offset <= entity.offset:
                 # Delivered again after a crash: the state has it, but its record may not have been sent.
                 replayed = True
+        if judged_anew and len(arrivals) > 1:
+            self._young[partition].pop(key, None)
+            self._resolve_one_by_one(partition, key, arrivals, held.stored, effects)
+            return
         if moved:
             encoded = encode_entity(entity, partition)
-            if len(encoded) > self.limits.state_bytes:
+            # What came before the state's position is in it. A change of those that moves it was refused when it
+            # came first, and is refused again, even if it fits by now.
+            if judged_anew or len(encoded) > self.limits.state_bytes:
                 self._refuse_too_large(partition, key, arrivals[0], effects)
                 return
             held.stored = encoded
@@ -142,10 +150,7 @@ class BatchResolver:
         for count in counts:
             effects.count(count)
         effects.count("applied", len(arrivals))
-        for offset, conflict in conflicts:
-            body = encode_conflict(conflict, self.policy.version, self.changes_topic, partition, offset)
-            effects.conflicts.append((key, body))
-            effects.count("conflict:" + conflict.kind)
+        self._report(partition, key, conflicts, effects)
         if moved or replayed:
             self._emit(partition, key, first.entity_type, first.entity_id, held, effects)
 
@@ -175,6 +180,13 @@ class BatchResolver:
             " with this change; raise the limit or split the entity"
         )
         _refuse(effects, arrival[0], Refusal("state_too_large", message, "resolve"))
+
+    def _report(self, partition: int, key: bytes, conflicts: list[tuple[int, Conflict]], effects: BatchEffects) -> None:
+        """The records of conflicts, each with the offset of the change that it came with."""
+        for offset, conflict in conflicts:
+            body = encode_conflict(conflict, self.policy.version, self.changes_topic, partition, offset)
+            effects.conflicts.append((key, body))
+            effects.count("conflict:" + conflict.kind)
 
     def _emit(
         self, partition: int, key: bytes, entity_type: str, entity_id: str, held: Held, effects: BatchEffects

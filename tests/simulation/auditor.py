@@ -160,8 +160,10 @@ class Auditor:
             if self._broker.committed.get(partition, 0) != end:
                 raise Violation("ends", f"{partition}: committed {self._broker.committed.get(partition)} of {end}")
             for offset, outcome in enumerate(outcomes):
-                expected = {"resolved" if outcome.reason is None else "quarantined"}
-                if self.ledger[partition, offset] != expected:
+                found = set(self.ledger[partition, offset])
+                if outcome.reason == "state_too_large":
+                    found -= {"resolved"}  # when it came again: its source had overwritten it, so it did nothing
+                if found != {"resolved" if outcome.reason is None else "quarantined"}:
                     raise Violation("ledger", f"{partition}:{offset} is {self.ledger[partition, offset]}")
         if sum(self._reference.counts().values()) != len(self.ledger):
             raise Violation("ledger", "the inputs do not add up to the ends of the log")

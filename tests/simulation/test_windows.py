@@ -26,9 +26,9 @@ def window(reason: str, violation: str) -> pytest.MarkDecorator:
     return pytest.mark.xfail(raises=pytest.RaisesExc(Violation, match=violation), strict=True, reason=reason)
 
 
-def change(version: int, **fields: Any) -> Row:
-    """A change of entity 1 by crm."""
-    form = {"event_id": f"e{version}", "entity_type": "customer", "entity_id": "1", "op": "update", "source": "crm"}
+def change(version: int, source: str = "crm", **fields: Any) -> Row:
+    """A change of entity 1."""
+    form = {"event_id": f"e{version}", "entity_type": "customer", "entity_id": "1", "op": "update", "source": source}
     stamp = {"version": version, "occurred_at": NOW_MS, "seen": None, "before": None, "fields": fields}
     return Row(b"customer:1", encode_change(Change.model_validate(form | stamp)))
 
@@ -126,34 +126,47 @@ def test_rows_written_before_an_unseen_wipe() -> None:
 LIMITED = {"limits": {"state_bytes": 150}}
 
 
-def large_in_between() -> list[Row]:
-    """The second change does not fit; the third would make it fit again, and is newer."""
+def overwritten() -> list[Row]:
+    """The second change does not fit; the third replaces it."""
     return [change(1, a=1), change(2, b="x" * 200), change(3, b="y")]
+
+
+def room_made_later() -> list[Row]:
+    """The second change does not fit, but would after the third."""
+    return [change(1, a="x" * 80), change(1, "web", b="y" * 60), change(2, a="")]
+
+
+def refused_and_again(rows: list[Row]) -> None:
+    """All changes come one by one, and once more after a crash, before anything was committed."""
+    world = World(policy=LIMITED, partitions=1)
+    for row in rows:
+        world.publish(row)
+    for _ in range(2):
+        worker = only(world, world.start())
+        for _ in rows:
+            world.fetch(worker, 0, 1)
+            send_all(world, worker)
+        world.crash(worker)
+    assert [outcome.reason for outcome in world.reference.outcomes[0]] == [None, "state_too_large", None]
+    world.settle()
 
 
 def test_the_limit_of_a_state_and_the_cut_of_batches() -> None:
     """Whether a change is refused as too large for its entity's state does not depend on how the log is cut."""
     world = World(policy=LIMITED, partitions=1)
     worker = only(world, world.start())
-    for row in large_in_between():
+    for row in overwritten():
         world.publish(row)
     world.fetch(worker, 0, 3)
     send_all(world, worker)
     world.settle()
 
 
-@window("a refused change that comes again is judged anew", "0:1 is")
-def test_the_limit_of_a_state_and_delivery_again() -> None:
-    """A change that was refused for its entity's state is refused when it comes again after a crash."""
-    world = World(policy=LIMITED, partitions=1)
-    worker = only(world, world.start())
-    for row in large_in_between():
-        world.publish(row)
-        world.fetch(worker, 0, 1)
-        send_all(world, worker)
-    world.crash(worker)
-    worker = only(world, world.start())
-    for _ in range(3):
-        world.fetch(worker, 0, 1)
-        send_all(world, worker)
-    world.settle()
+def test_a_refused_change_comes_again_and_would_fit() -> None:
+    """A change that was refused for its entity's state is refused when it comes again, also where it fits by then."""
+    refused_and_again(room_made_later())
+
+
+def test_a_refused_change_comes_again_and_is_overwritten() -> None:
+    """A refused change whose source has overwritten it since changes nothing when it comes again."""
+    refused_and_again(overwritten())
