@@ -14,7 +14,7 @@ from agents.versions import require_pinned_versions
 #: CPython looks through the young objects after every 700 allocations, and through everything ever more
 #: often. The engine makes hundreds of thousands of objects a second that reference counting frees, and
 #: holds millions that stay; looking for cycles among them took half of the time.
-YOUNG_OBJECTS, MIDDLE_ROUNDS, OLD_ROUNDS = 50_000, 20, 100
+YOUNG_OBJECTS, MIDDLE_ROUNDS, OLD_ROUNDS = 500_000, 5, 20
 
 
 #: Seconds after which a thread that computes lets another one run. The consumer's thread hands batches to the
