@@ -12,12 +12,14 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from agents.ranges import APPLIED_KEY
 from benchmarks import report
 from benchmarks.checks import Records
 from benchmarks.cluster import partition_of
@@ -27,6 +29,7 @@ from benchmarks.peers import SYNCLINE, Deployment
 from benchmarks.sampling import MIB, machine, usage
 from benchmarks.stage import Stage, say, stage
 from streams.batch import BatchResolver
+from streams.entity_codec import empty_state
 from streams.policy import parse_policy
 
 #: What the states are folded from; as many changes for each entity as the job of 200,000 has.
@@ -131,9 +134,12 @@ async def prepared(here: Stage, entities: int) -> Deployment:
     numbers: list[list[int]] = [[] for _ in range(place.partitions)]
     for number in range(entities):
         numbers[partition_of(key_of(number), place.partitions)].append(number)
-    parts = [rows(part, states[partition]) for partition, part in enumerate(numbers)]
+    ends = await here.cluster.ends(changes)
+    # The last row says that the table reflects all of `changes`: with it, no worker takes the commit back.
+    reflected = {partition: (APPLIED_KEY, empty_state(partition, end - 1)) for partition, end in ends.items()}
+    parts = [chain(rows(part, states[number]), [reflected[number]]) for number, part in enumerate(numbers)]
     await here.cluster.produce_parts(place.names.changelog, parts)
-    await commit(place, await here.cluster.ends(changes))
+    await commit(place, ends)
     return place
 
 
