@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import faust
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError, UnknownError
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
@@ -133,9 +133,24 @@ class LaneConsumer(driver.Consumer):
             return {}
         self._idle.clear()
         try:
-            return await super()._getmany(wanted, min(timeout, FETCH_SECONDS))
+            fetched = await super()._getmany(wanted, min(timeout, FETCH_SECONDS))
+            self._pass_last_gaps(fetched, wanted)
+            return fetched
         finally:
             self._idle.set()
+
+    def _pass_last_gaps(self, fetched: dict[TP, list[Any]], wanted: frozenset[TP]) -> None:
+        """Stand in for what a changelog ends with and is no record: a transactional producer's marks.
+
+        Recovery ends with the log's last offset, and would wait for ever for one that nobody hands it.
+        """
+        for tp, (position, end) in self._thread.positions().items():
+            if position == end and tp in wanted and not self.app.topics.acks_enabled_for(tp.topic):
+                records = fetched.get(tp, [])
+                last = records[-1].offset if records else self._read_offset[tp]
+                if (last or 0) < end - 1:
+                    gap = ConsumerRecord(*tp, end - 1, 0, 0, None, None, None, -1, -1, ())
+                    fetched[tp] = [*records, gap]
 
     async def perform_seek(self) -> None:
         """Go back to the committed offsets, or to the start where there are none; then wait for the flow.
