@@ -29,8 +29,10 @@ from agents.names import TopicNames
 from agents.outbox import OffsetRange, Outbox
 from agents.policy_file import load_policy
 from agents.process import SynclineWorker, freeze_recovered, harden_process
+from agents.recovery import LaneTables, Progress
 from agents.resolve import Kernel, Work, resolver_agent
 from agents.settings import Settings, SettingsError, load_settings
+from agents.states import Home, MemoryHome
 from agents.topics import prepare_topics_or_end
 from agents.view import RedisView
 from agents.watchdog import Watchdog
@@ -57,11 +59,19 @@ class SynclineApp(LaneApp):
     settings: Settings
     work: Work
     services: list[Service]
+    home: Home
     view_checks: Callable[[], list[web.Check]] = staticmethod(list)
 
     async def on_first_start(self) -> None:
-        await prepare_topics_or_end(self.settings)
+        changelog = await prepare_topics_or_end(self.settings)
+        self.work.table.tombstone_seconds = changelog.tombstone_seconds
+        self.home.enter(changelog.identity)
         await super().on_first_start()
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        # Faust serves pages when recovery is over; until then nobody could tell it from a worker that hangs.
+        await self.on_started_init_web_server()
 
     def on_init_dependencies(self) -> Iterable[ServiceT]:
         # First to start and last to stop: the watchdog guards recovery and the drain, too.
@@ -111,6 +121,10 @@ class SynclineApp(LaneApp):
         """Whether partitions were assigned (none is an assignment, too) and the table has their states."""
         return self.tables.recovery.completed.is_set() and not self.rebalancing and not self.in_recovery
 
+    def recovering(self) -> Progress | None:
+        """How far the recovery that is under way is."""
+        return self.tables.recovery.progress
+
 
 def build(
     settings: Settings,
@@ -130,6 +144,7 @@ def build(
     policy = policy_or_end(settings)
     kernel = kernel or BatchResolver(policy, names.changes)
     app = new_app(settings, names)
+    app.home = home_or_end(settings, names)
     metrics = Metrics()
     table = new_table(app, settings, names, position_of, empty_state, kernel)
     outbox = Outbox(
@@ -148,9 +163,11 @@ def build(
     web.add_pages(app, metrics, lambda: checks(app))
     metrics.in_flight.set_function(lambda: len(outbox))
     metrics.entities.set_function(lambda: len(table.data))
+    metrics.recovery_remaining.set_function(lambda: getattr(app.recovering(), "remaining", 0))
     app.services.append(
         Watchdog(
             app.recovered,
+            lambda: table.data.records_read,
             lambda: app.consumer.unfinished(),
             stall_seconds=settings.stall_seconds,
             recovery_seconds=settings.recovery_seconds,
@@ -168,6 +185,7 @@ def new_app(settings: Settings, names: TopicNames) -> SynclineApp:
         broker=";".join(f"kafka://{address.strip()}" for address in settings.kafka.split(",")),
         store="memory://",
         Worker=SynclineWorker,
+        TableManager=LaneTables,
         autodiscover=False,
         topic_partitions=settings.partitions,
         topic_replication_factor=settings.replication_factor,
@@ -234,6 +252,7 @@ def new_table(
         empty_state=empty_state,
         on_replaced=kernel.forget,
         take_over=app.take_over,
+        open_states=app.home.open,
     )
     app.tables.add(table)
 
@@ -242,6 +261,17 @@ def new_table(
 
     table.on_recover(after_recovery)
     return table
+
+
+def home_or_end(settings: Settings, names: TopicNames) -> Home:
+    """Where the states are. Ends the process with code 78 when the store is not installed."""
+    if settings.data_dir is None or settings.store == "memory":
+        return MemoryHome()
+    try:
+        from agents.rocksdb_states import RocksHome
+    except ImportError as error:
+        end_process(EX_CONFIG, f"the store rocksdb is not installed ({error}): pip install 'syncline[rocksdb]'")
+    return RocksHome(settings.data_dir, names.changelog)
 
 
 def add_agents(app: SynclineApp, names: TopicNames) -> None:
@@ -296,9 +326,10 @@ def add_view(
 def checks(app: SynclineApp) -> list[web.Check]:
     """What /readyz tells."""
     ours = sorted(tp.partition for tp in app.assignor.assigned_actives() if tp.topic == app.work.names.changes)
-    recovered = app.recovered()
+    recovered, recovering = app.recovered(), app.recovering()
+    under_way = "rebalance under way" if recovering is None else f"recovering, {recovering.line()}"
     return [
-        web.Check("recovered", recovered, True, "table recovered" if recovered else "recovery or rebalance under way"),
+        web.Check("recovered", recovered, True, "table recovered" if recovered else under_way),
         web.Check("partitions", True, True, f"{len(ours)} assigned: {ours}"),
         web.Check("membership", app.still_member(), True, "confirmed by the consumer group"),
         *app.view_checks(),

@@ -1,4 +1,4 @@
-"""The table of entity states: a Faust table that keeps one dict per partition and writes nothing itself.
+"""The table of entity states: a Faust table with one store per partition, which sends nothing itself.
 
 The outbox sends the changelog records, in batches and in the right order with everything else of a
 change; here they are only stored, recovered and dropped.
@@ -6,7 +6,9 @@ change; here they are only stored, recovered and dropped.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from time import time
 from typing import Any
 
 import faust
@@ -17,38 +19,40 @@ from agents.dead_letters import Row
 from agents.ending import EX_SOFTWARE, end_process
 from agents.outbox import OffsetRange
 from agents.ranges import APPLIED_KEY
+from agents.states import PartitionStates, PositionOf, fold, why_outdated
 
-PositionOf = Callable[[bytes], int]
+log = logging.getLogger(__name__)
+
 EmptyState = Callable[[int, int], bytes]
+OpenStates = Callable[[int], PartitionStates]
 
 
 class EntityStore(Store[bytes, bytes]):
-    """Entity key -> state, one dict for each partition, in memory.
+    """Entity key -> state, a store of its own for each partition (agents/states.py).
 
-    One dict per partition makes dropping a partition one step. (Faust's memory store learns the partition
+    One store per partition makes dropping a partition one step. (Faust's memory store learns the partition
     of a key only in recovery, so keys written since would stay behind and come back later as old states.)
     """
 
     table: EntityTable
 
     def __post_init__(self) -> None:
-        self.partitions: dict[int, dict[bytes, bytes]] = {}
-        #: Per partition, the offset of the last changelog record that these states contain.
-        self.contained: dict[int, int] = {}
-        #: Per partition, the offset of the last change that these states reflect.
-        self.applied: dict[int, int] = {}
+        self.partitions: dict[int, PartitionStates] = {}
         #: The partitions whose states are complete since the last rebalance.
         self.recovered: set[int] = set()
+        #: How many changelog records were ever read.
+        self.records_read = 0
 
-    def partition(self, partition: int) -> dict[bytes, bytes]:
+    def partition(self, partition: int) -> PartitionStates:
         """The states of one partition; the very dict, so that a lookup costs no more than that."""
-        return self.partitions.setdefault(partition, {})
+        states = self.partitions.get(partition)
+        if states is None:
+            states = self.partitions[partition] = self.table.open_states(partition)
+        return states
 
-    def drop(self, partition: int) -> None:
-        """Forget a partition that is no longer ours."""
-        self.partitions.pop(partition, None)
-        self.contained.pop(partition, None)
-        self.applied.pop(partition, None)
+    async def on_stop(self) -> None:
+        for partition in list(self.partitions):
+            self.partitions.pop(partition).close()
 
     # -- what Faust's recovery asks ------------------------------------------------------------------
 
@@ -58,17 +62,32 @@ class EntityStore(Store[bytes, bytes]):
         A rebalance takes all partitions away and gives most of them back; those need only what others
         wrote in between.
         """
-        return self.contained.get(tp.partition)
+        contained = self.partition(tp.partition).contained
+        return None if contained < 0 else contained
 
     def set_persisted_offset(self, tp: TP, offset: int) -> None:
-        self.contained[tp.partition] = max(offset, self.contained.get(tp.partition, -1))
+        raise TypeError("how far states go is stored with them")
+
+    def read_after(self, partition: int, log_start: int, log_end: int) -> int:
+        """The offset after which a changelog with these ends is to be read.
+
+        Forgets what is stored where reading on from there would not bring it up to date.
+        """
+        states = self.partition(partition)
+        why = why_outdated(states, log_start, log_end, self.table.tombstone_seconds, time())
+        if why is not None:
+            name = f"{self.table.changelog_topic_name}[{partition}]"
+            log.warning("%s: states up to offset %s are read anew: %s", name, states.contained, why)
+            states.clear()
+            self.table.on_replaced(partition)
+        return max(states.contained, log_start - 1)
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
         ours = {tp.partition for tp in assigned if tp.topic == self.table.changelog_topic_name}
-        for partition in [p for p in self.partitions if p not in ours]:
-            self.drop(partition)
+        for partition in self.partitions.keys() - ours:
+            self.partitions.pop(partition).close()
         self.table.assigned = ours
         self.recovered = set()
 
@@ -85,44 +104,30 @@ class EntityStore(Store[bytes, bytes]):
 
     def _apply(self, partition: int, records: list[Any]) -> None:
         states = self.partition(partition)
-        position_of = self.table.position_of
-        applied = self.applied.get(partition, -1)
-        for record in records:
-            key, value = record.key, record.value
-            if value is None:
-                states.pop(key, None)
-                continue
-            position = position_of(value)
-            applied = max(applied, position)
-            if key == APPLIED_KEY:
-                continue
-            known = states.get(key)
-            # A worker that was stopped beyond its session and then went on may have written an older
-            # state after the new owner's: the one that reflects more of `changes` stays.
-            if known is None or position >= position_of(known):
-                states[key] = value
-        self.applied[partition] = applied
-        if records:
-            self.contained[partition] = records[-1].offset
-            self.table.on_replaced(partition)
+        changes, applied = fold(records, states, self.table.position_of)
+        states.replace(changes)
+        states.applied = max(states.applied, applied)
+        states.contained, states.contained_at = records[-1].offset, time()
+        self.records_read += len(records)
+        self.table.on_replaced(partition)
 
     async def backup_partition(self, tp: TP | int, *args: Any, **kwargs: Any) -> None:
-        raise NotImplementedError("states in memory have no file to copy; the changelog topic is the backup")
+        raise NotImplementedError("the changelog topic is the backup")
 
     def restore_backup(self, tp: TP | int, *args: Any, **kwargs: Any) -> None:
-        raise NotImplementedError("states in memory have no file to restore; recovery reads the changelog")
+        raise NotImplementedError("recovery reads the changelog")
 
     def reset_state(self) -> None:
-        self.partitions.clear()
-        self.contained.clear()
-        self.applied.clear()
+        for states in self.partitions.values():
+            states.clear()
 
     # -- the mapping that Faust and readers see -------------------------------------------------------
 
     def __getitem__(self, key: bytes) -> bytes:
         for states in self.partitions.values():
-            if key in states:
-                return states[key]
+            state = states.get(key)
+            if state is not None:
+                return state
         raise KeyError(key)
 
     def __setitem__(self, key: bytes, value: bytes) -> None:
@@ -146,9 +151,9 @@ class EntityTable(faust.Table):
     """The Faust table over `EntityStore`; its changelog is read in whole fetches, like the lane's topics.
 
     position_of: the position in `changes` that a state reflects. empty_state: a state of nothing but a position, for a
-    partition and an offset. on_replaced: called with a partition
-    whose states recovery changed, so that whoever keeps decoded copies can forget them. take_over: awaited with the
-    partitions of each assignment before their states are recovered.
+    partition and an offset. on_replaced: called with a partition whose states recovery changed, so that whoever keeps
+    decoded copies can forget them. open_states: gives the store of a partition. take_over: awaited with the partitions
+    of each assignment before their states are recovered.
     """
 
     def __init__(
@@ -157,6 +162,7 @@ class EntityTable(faust.Table):
         position_of: PositionOf,
         empty_state: EmptyState,
         on_replaced: Callable[[int], None] = lambda partition: None,
+        open_states: OpenStates,
         take_over: Callable[[set[int]], Awaitable[None]] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -165,19 +171,22 @@ class EntityTable(faust.Table):
         self.empty_state = empty_state
         self.on_replaced = on_replaced
         self.take_over = take_over
+        self.open_states = open_states
+        #: How long Kafka keeps a null in the changelog at least.
+        self.tombstone_seconds = 0.0
         self.assigned: set[int] = set()
 
     def _new_store(self) -> EntityStore:
         return EntityStore("memory://", self.app, self, table_name=self.name, loop=self.loop)
 
-    def partition(self, partition: int) -> dict[bytes, bytes]:
+    def partition(self, partition: int) -> PartitionStates:
         """The states of one partition, for reading."""
-        states: dict[bytes, bytes] = self.data.partition(partition)
+        states: PartitionStates = self.data.partition(partition)
         return states
 
-    def store(self, partition: int, key: bytes, state: bytes) -> None:
-        """Store a state in memory only. Its changelog record is the outbox's to send."""
-        self.data.partition(partition)[key] = state
+    def store(self, partition: int, states: Iterable[tuple[bytes, bytes]]) -> None:
+        """Store states. Their changelog records are the outbox's to send."""
+        self.data.partition(partition).store(states)
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
@@ -193,21 +202,25 @@ class EntityTable(faust.Table):
 
     def applied(self, partition: int) -> int | None:
         """Offset of the last change that the states reflect, -1 for none; None while they are being recovered."""
-        return self.data.applied.get(partition, -1) if partition in self.data.recovered else None
+        return self.partition(partition).applied if partition in self.data.recovered else None
 
-    def advance(self, partition: int, said: int, last: int) -> list[Row]:
-        """Take note that a batch up to offset `last` is in the states, of which the newest says `said`.
+    def progress(self, partition: int, said: int, last: int) -> list[Row]:
+        """What the changelog needs besides the states of a batch up to offset `last`, of which the newest says `said`.
 
-        Returns what the changelog needs besides the states, to say so too.
+        With it, the changelog says how far the table reflects `changes`.
         """
-        self.data.applied[partition] = last
         return [] if said >= last else [Row(APPLIED_KEY, self.empty_state(partition, last))]
 
-    def written(self, partition: int, records: OffsetRange) -> None:
-        """Take note that our own changelog records are acknowledged by Kafka.
+    def written(self, partition: int, states: Iterable[tuple[bytes, bytes]], last: int, records: OffsetRange) -> None:
+        """Take note that the changelog records of a batch up to offset `last` are acknowledged by Kafka.
 
-        Only where they follow what the states contain already: between them may lie what another worker sent
-        late, and a partition that comes back to us must read that.
+        They count as contained only where they follow what the states contain already: between them may lie what
+        another worker sent late, and a partition that comes back to us must read that.
         """
-        if records.whole and records.first <= self.data.contained.get(partition, -1) + 1:
-            self.data.set_persisted_offset(TP(self.changelog_topic_name, partition), records.next - 1)
+        held = self.data.partitions.get(partition)
+        if held is None:  # given away meanwhile, and closed
+            return
+        held.keep(states)
+        held.applied = max(held.applied, last)
+        if records.whole and records.first <= held.contained + 1:
+            held.contained, held.contained_at = max(held.contained, records.next - 1), time()

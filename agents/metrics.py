@@ -32,6 +32,9 @@ class Metrics:
             "syncline_view_lag_records", "Records not yet in the view, by partition.", ["partition"], registry=r
         )
         self.entities = Gauge("syncline_entities", "Entities in this worker's table.", registry=r)
+        self.recovery_remaining = Gauge(
+            "syncline_recovery_remaining_offsets", "Offsets of the changelog still to be read in recovery.", registry=r
+        )
         self.input_lost = Counter(
             "syncline_input_lost_records", "Records deleted from Kafka before they were read.", registry=r
         )

@@ -16,12 +16,6 @@ from agents.versions import require_pinned_versions
 #: holds millions that stay; looking for cycles among them took half of the time.
 YOUNG_OBJECTS, MIDDLE_ROUNDS, OLD_ROUNDS = 500_000, 5, 20
 
-
-#: Seconds after which a thread that computes lets another one run. The consumer's thread hands batches to the
-#: main one; at CPython's 5 ms one change in a hundred waited for it several times as long as for all the rest.
-SWITCH_SECONDS = 0.0005
-
-
 #: Seconds after which a thread that computes lets another one run. The consumer's thread hands batches to the
 #: main one; at CPython's 5 ms one change in a hundred waited for it several times as long as for all the rest.
 SWITCH_SECONDS = 0.0005

@@ -66,10 +66,9 @@ class Work:
         The caller has taken a place with `outbox.room(partition)` before it asked the kernel. progress: what the
         changelog gets after the states.
         """
-        for key, state in effects.states:
-            # Before the sends: the next batch may be resolved while they are under way. Should one fail,
-            # the process ends, and with it what is stored here.
-            self.table.store(partition, key, state)
+        # Before the sends: the next batch may be resolved while they are under way. Should one fail,
+        # the process ends, and with it what is stored here.
+        self.table.store(partition, effects.states)
         names, metrics = self.names, self.metrics
         started = monotonic()
         written = self.hand_over.offer(partition, effects.view)
@@ -86,7 +85,7 @@ class Work:
 
         async def delivered(ranges: dict[str, OffsetRange]) -> None:
             if names.changelog in ranges:
-                self.table.written(partition, ranges[names.changelog])
+                self.table.written(partition, effects.states, records[-1].offset, ranges[names.changelog])
             await acknowledge()
             if names.records in ranges:
                 self.hand_over.confirm(partition, written, ranges[names.records])
@@ -145,7 +144,7 @@ def resolver_agent(work: Work) -> Callable[[Any], Awaitable[None]]:
         async def acknowledge() -> None:
             await batches.ack(event)
 
-        progress = work.table.advance(partition, effects.applied, records[-1].offset)
+        progress = work.table.progress(partition, effects.applied, records[-1].offset)
         work.perform(partition, records, effects, acknowledge, progress)
 
     return resolve

@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streams.topics import DEFAULT_PARTITIONS, DEFAULT_PREFIX
@@ -29,6 +31,8 @@ class Settings(BaseSettings):
     kafka: str = Field("127.0.0.1:9092", description="host:port of the broker; several with commas between")
     redis: str | None = Field(None, description="URL of the view's Redis; none: no view is kept")
     app_id: str = Field("syncline", min_length=1, description="Faust app id, which is the consumer group")
+    store: Literal["memory", "rocksdb"] = Field("memory", description="where the states of entities are")
+    data_dir: Path | None = Field(None, description="directory of the store rocksdb, for this worker alone")
     config: str | None = Field(None, description="path of the policy file; none: the default policy")
     topic_prefix: str = Field(DEFAULT_PREFIX, description="in front of every topic's name")
     partitions: int = Field(DEFAULT_PARTITIONS, ge=1, description="of every topic, when first created")
@@ -42,7 +46,9 @@ class Settings(BaseSettings):
     send_seconds: float | None = Field(
         None, gt=0, description="deadline of a batch's sends; none: a quarter of rebalance_seconds"
     )
-    recovery_seconds: float = Field(600.0, gt=0, description="a worker not ready after this ends")
+    recovery_seconds: float = Field(
+        600.0, gt=0, description="a worker ends that is not ready and recovers nothing for so long"
+    )
     stall_seconds: float = Field(30.0, gt=0, description="a worker whose event loop stands still this long ends")
     progress_seconds: float = Field(
         120.0, gt=0, description="a worker ends that has records to read and makes no progress for so long"
@@ -58,6 +64,12 @@ class Settings(BaseSettings):
             if not (host and colon and port.isdigit()):
                 raise ValueError(f"{address!r} is no host:port, for example 127.0.0.1:9092")
         return value
+
+    @model_validator(mode="after")
+    def _directory(self) -> Self:
+        if self.store == "rocksdb" and self.data_dir is None:
+            raise ValueError("the store rocksdb needs a directory: set SYNCLINE_DATA_DIR")
+        return self
 
     @property
     def send_deadline_seconds(self) -> float:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from time import monotonic
+from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -18,12 +19,14 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from agents.ending import EX_CONFIG, EX_SOFTWARE, end_process
 from agents.settings import Settings
-from streams.topics import CHANGES, DEAD_LETTERS, TOPICS, Topic
+from agents.topic_identity import TopicIdentity, identify
+from streams.topics import CHANGELOG, CHANGES, DEAD_LETTERS, TOPICS, Topic
 
 log = logging.getLogger(__name__)
 
 APPEAR_SECONDS = 15.0
 SIZE = "max.message.bytes"
+TOMBSTONES, TOMBSTONES_MS = "delete.retention.ms", "86400000"  # Kafka's default, where a broker does not say
 
 #: What the headers of a dead letter may add to the bytes as received.
 HEADER_BYTES = 16_384
@@ -33,7 +36,14 @@ class TopicFault(Exception):
     """Topics that cannot be used as they are; one line each: which, what it is, what it must be, what to do."""
 
 
-async def prepare_topics(settings: Settings) -> None:
+class Changelog(NamedTuple):
+    """What the store of states has to know of its changelog. tombstone_seconds: how long a null is kept at least."""
+
+    identity: TopicIdentity
+    tombstone_seconds: float
+
+
+async def prepare_topics(settings: Settings) -> Changelog:
     """Create and verify every topic of the table. Raises TopicFault, or KafkaError when no broker answers."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka, client_id=f"{settings.app_id}-topics")
     await admin.start()
@@ -41,17 +51,20 @@ async def prepare_topics(settings: Settings) -> None:
         await create_missing(admin, settings)
         partitions = await partition_counts(admin, settings.topic_prefix)
         configs = await topic_configs(admin, settings.topic_prefix)
+        changelog = CHANGELOG.full_name(settings.topic_prefix)
+        identity = await identify(admin, changelog)
     finally:
         await admin.close()
     faults = count_faults(partitions, settings.topic_prefix) + config_faults(configs, settings.topic_prefix)
     if faults:
         raise TopicFault("\n".join(faults))
+    return Changelog(identity, int(configs.get(changelog, {}).get(TOMBSTONES, TOMBSTONES_MS)) / 1000)
 
 
-async def prepare_topics_or_end(settings: Settings) -> None:
+async def prepare_topics_or_end(settings: Settings) -> Changelog:
     """The same for a worker's start: a fault ends the process with code 78, a broker that does not answer with 70."""
     try:
-        await prepare_topics(settings)
+        return await prepare_topics(settings)
     except TopicFault as error:
         end_process(EX_CONFIG, str(error))
     except KafkaError as error:

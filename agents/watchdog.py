@@ -22,13 +22,15 @@ BEAT_SECONDS = 1.0
 class Watchdog(Service):
     """Ends the process when it does nothing any more.
 
-    That is: the loop stalls for stall_seconds, `ready` stays False for recovery_seconds, or a number in `unfinished`
-    (what waits, and how far it is) stays the same for progress_seconds.
+    That is: the loop stalls for stall_seconds, `ready` stays False for recovery_seconds in which `restored` (how many
+    records recovery has read) does not grow, or a number in `unfinished` (what waits, and how far it is) stays the same
+    for progress_seconds.
     """
 
     def __init__(
         self,
         ready: Callable[[], bool],
+        restored: Callable[[], int] = lambda: 0,
         unfinished: Callable[[], Mapping[Any, int]] = dict,
         *,
         stall_seconds: float,
@@ -38,7 +40,8 @@ class Watchdog(Service):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._ready = ready
+        self._ready, self._restored = ready, restored
+        self._restored_before = 0
         self._stall = stall_seconds
         self._recovery = recovery_seconds
         self._unfinished = unfinished
@@ -58,11 +61,7 @@ class Watchdog(Service):
     @Service.task
     async def _beat(self) -> None:
         while not self.should_stop:
-            self._beat_at = monotonic()
-            ready = self._ready()
-            if ready:
-                self._ready_at = self._beat_at
-            self.note(self._unfinished() if ready else {}, self._beat_at)
+            self.beat(monotonic())
             await asyncio.sleep(BEAT_SECONDS)
 
     def _watch(self) -> None:
@@ -70,6 +69,14 @@ class Watchdog(Service):
             fault = self.fault(monotonic())
             if fault is not None:
                 self._end(EX_SOFTWARE, fault)
+
+    def beat(self, now: float) -> None:
+        """Take note that the loop lives at `now` (monotonic seconds), and of how far it is."""
+        self._beat_at = now
+        ready, restored = self._ready(), self._restored()
+        if ready or restored > self._restored_before:
+            self._ready_at, self._restored_before = now, restored
+        self.note(self._unfinished() if ready else {}, now)
 
     def note(self, unfinished: Mapping[Any, int], now: float) -> None:
         """Take note of what is unfinished at `now` (monotonic seconds)."""
@@ -84,7 +91,7 @@ class Watchdog(Service):
         if now - self._beat_at > self._stall:
             return f"the event loop has stood still for {now - self._beat_at:.0f} s"
         if now - self._ready_at > self._recovery:
-            return f"the worker has not become ready within {self._recovery:.0f} s of a start or rebalance"
+            return f"the worker is not ready, and its recovery has read nothing for {self._recovery:.0f} s"
         for key, (_, since) in list(self._standing.items()):
             if now - since > self._progress:
                 return f"{key} has unfinished records and has made no progress for {now - since:.0f} s"

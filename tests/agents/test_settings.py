@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -34,3 +36,10 @@ def test_both_send_steps_end_before_a_rebalance_does() -> None:
     """Two deadlines together are shorter than what a rebalance waits for unfinished work."""
     settings = Settings(rebalance_seconds=60)
     assert 2 * settings.send_deadline_seconds < settings.rebalance_seconds
+
+
+def test_the_store_on_disk_needs_a_directory() -> None:
+    """SYNCLINE_STORE=rocksdb alone does not say where; the message says what is missing."""
+    with pytest.raises(ValidationError, match="set SYNCLINE_DATA_DIR"):
+        Settings(store="rocksdb")
+    assert Settings(store="rocksdb", data_dir="/data").data_dir == Path("/data")

@@ -15,7 +15,21 @@ def test_faults() -> None:
     assert "stood still" in (watchdog.fault(now + 32) or "")
     patient = Watchdog(lambda: False, stall_seconds=10_000, recovery_seconds=600, progress_seconds=120)
     assert patient.fault(now + 599) is None
-    assert "not become ready" in (patient.fault(now + 602) or "")
+    assert "is not ready" in (patient.fault(now + 602) or "")
+
+
+def test_a_recovery_that_goes_on_is_no_fault() -> None:
+    """However long a recovery takes: only the time counts in which it reads nothing."""
+    restored = 0
+    watchdog = Watchdog(
+        lambda: False, lambda: restored, stall_seconds=10_000, recovery_seconds=600, progress_seconds=120
+    )
+    now = monotonic()
+    restored = 1
+    watchdog.beat(now + 500)
+    watchdog.beat(now + 1000)
+    assert watchdog.fault(now + 1099) is None
+    assert watchdog.fault(now + 1101) is not None
 
 
 def test_no_progress_with_records_waiting_is_a_fault() -> None:
