@@ -134,7 +134,8 @@ class LaneConsumer(driver.Consumer):
         self._idle.clear()
         try:
             fetched = await super()._getmany(wanted, min(timeout, FETCH_SECONDS))
-            self._pass_last_gaps(fetched, wanted)
+            if self.app.in_recovery:
+                self._pass_last_gaps(fetched, wanted)
             return fetched
         finally:
             self._idle.set()
