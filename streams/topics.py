@@ -12,6 +12,7 @@ DEFAULT_PREFIX = "syncline."
 DEFAULT_PARTITIONS = 8
 
 MIB = 1024 * 1024
+DAY_MS = 24 * 3600 * 1000
 KEEP_FOREVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 # A state has at most half a MiB; a record adds where its values come from, and a conflict its candidates.
 COMPACT = {"cleanup.policy": "compact", "max.message.bytes": str(4 * MIB)}
@@ -42,7 +43,11 @@ CHANGES = Topic(
     ("cleanup.policy", "message.timestamp.type", "retention.ms"),
 )
 CHANGELOG = Topic("entities-changelog", COMPACT, ("cleanup.policy",))
-RECORDS = Topic("records", COMPACT, ("cleanup.policy",))
+# A view that was away, or is brought back from an old copy, learns from a tombstone alone what was deleted. Kafka's
+# day is soon over. (It adds this to a time of day, so it is a century and not the greatest number.)
+RECORDS = Topic(
+    "records", {**COMPACT, "delete.retention.ms": str(100 * 365 * DAY_MS)}, ("cleanup.policy", "delete.retention.ms")
+)
 CONFLICTS = Topic("conflicts", {**KEEP_FOREVER, "max.message.bytes": str(4 * MIB)}, ("cleanup.policy",))
 # Bytes as received, with headers added to them.
 DEAD_LETTERS = Topic("dead-letters", {**KEEP_FOREVER, "max.message.bytes": str(16 * MIB)}, ("cleanup.policy",))
