@@ -33,6 +33,7 @@ from agents.recovery import LaneTables, Progress
 from agents.resolve import Kernel, Work, resolver_agent
 from agents.settings import Settings, SettingsError, load_settings
 from agents.states import Home, MemoryHome
+from agents.topic_watch import TopicWatch, refuse_apart
 from agents.topics import prepare_topics_or_end
 from agents.view import RedisView
 from agents.watchdog import Watchdog
@@ -72,6 +73,10 @@ class SynclineApp(LaneApp):
         await super().on_start()
         # Faust serves pages when recovery is over; until then nobody could tell it from a worker that hangs.
         await self.on_started_init_web_server()
+
+    async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        refuse_apart(assigned, self.lane)
+        await super()._on_partitions_assigned(assigned, generation_id)
 
     def on_init_dependencies(self) -> Iterable[ServiceT]:
         # First to start and last to stop: the watchdog guards recovery and the drain, too.
@@ -154,7 +159,7 @@ def build(
         still_member=app.still_member,
         session_left=app.session_left,
     )
-    app.services = []
+    app.services = [TopicWatch(settings)]
     if view is None and settings.redis is not None:
         view, deliveries = add_view(app, settings.redis, names, metrics, policy.view_ttl_ms)
     hand_over = HandOver(view, deliveries, metrics, waiting=VIEW_WRITES_WAITING)

@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     config: str | None = Field(None, description="path of the policy file; none: the default policy")
     topic_prefix: str = Field(DEFAULT_PREFIX, description="in front of every topic's name")
     partitions: int = Field(DEFAULT_PARTITIONS, ge=1, description="of every topic, when first created")
-    replication_factor: int = Field(1, ge=1, description="of every topic, when first created")
+    replication_factor: int = Field(1, ge=1, description="of every topic, when first created; fewer are refused")
     web_port: int = Field(6066, ge=0, le=65535, description="metrics and probes, loopback; 0: no web server")
     log_level: str = Field("info", description="of the worker's log")
     session_seconds: float = Field(

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from time import monotonic
 from typing import NamedTuple
 
@@ -43,22 +46,30 @@ class Changelog(NamedTuple):
     tombstone_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class FoundTopics:
+    """What the broker says about the topics, by full name.
+
+    replicas: of the partition that has fewest. configs: empty for a broker that cannot say. A topic whose
+    partitions it does not tell at the moment has 0 of both.
+    """
+
+    partitions: dict[str, int]
+    replicas: dict[str, int]
+    configs: dict[str, dict[str, str]]
+
+
 async def prepare_topics(settings: Settings) -> Changelog:
     """Create and verify every topic of the table. Raises TopicFault, or KafkaError when no broker answers."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka, client_id=f"{settings.app_id}-topics")
-    await admin.start()
-    try:
+    async with topics_admin(settings) as admin:
         await create_missing(admin, settings)
-        partitions = await partition_counts(admin, settings.topic_prefix)
-        configs = await topic_configs(admin, settings.topic_prefix)
+        found = await find_topics(admin, settings.topic_prefix)
         changelog = CHANGELOG.full_name(settings.topic_prefix)
         identity = await identify(admin, changelog)
-    finally:
-        await admin.close()
-    faults = count_faults(partitions, settings.topic_prefix) + config_faults(configs, settings.topic_prefix)
+    faults = topic_faults(found, settings)
     if faults:
         raise TopicFault("\n".join(faults))
-    return Changelog(identity, int(configs.get(changelog, {}).get(TOMBSTONES, TOMBSTONES_MS)) / 1000)
+    return Changelog(identity, int(found.configs.get(changelog, {}).get(TOMBSTONES, TOMBSTONES_MS)) / 1000)
 
 
 async def prepare_topics_or_end(settings: Settings) -> Changelog:
@@ -69,6 +80,17 @@ async def prepare_topics_or_end(settings: Settings) -> Changelog:
         end_process(EX_CONFIG, str(error))
     except KafkaError as error:
         end_process(EX_SOFTWARE, f"no broker answers at {settings.kafka}: {error}")
+
+
+@asynccontextmanager
+async def topics_admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A connection to ask the broker about topics. Raises KafkaError when no broker answers."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka, client_id=f"{settings.app_id}-topics")
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
 
 
 async def create_missing(admin: AIOKafkaAdminClient, settings: Settings) -> None:
@@ -97,10 +119,14 @@ async def create_missing(admin: AIOKafkaAdminClient, settings: Settings) -> None
         await asyncio.sleep(0.1)
 
 
-async def partition_counts(admin: AIOKafkaAdminClient, prefix: str) -> dict[str, int]:
-    """Number of partitions by full name."""
+async def find_topics(admin: AIOKafkaAdminClient, prefix: str) -> FoundTopics:
+    """What the broker says about its topics, all of which are there."""
     described = await admin.describe_topics([topic.full_name(prefix) for topic in TOPICS])
-    return {topic["topic"]: len(topic["partitions"]) for topic in described}
+    return FoundTopics(
+        {topic["topic"]: len(topic["partitions"]) for topic in described},
+        {topic["topic"]: min((len(one["replicas"]) for one in topic["partitions"]), default=0) for topic in described},
+        await topic_configs(admin, prefix),
+    )
 
 
 async def topic_configs(admin: AIOKafkaAdminClient, prefix: str) -> dict[str, dict[str, str]]:
@@ -118,14 +144,40 @@ async def topic_configs(admin: AIOKafkaAdminClient, prefix: str) -> dict[str, di
     }
 
 
-def count_faults(partitions: Mapping[str, int], prefix: str) -> list[str]:
-    """Every topic must have as many partitions as `changes`, or a key's data do not meet in one partition."""
-    wanted = partitions[CHANGES.full_name(prefix)]
+def topic_faults(found: FoundTopics, settings: Settings) -> list[str]:
+    """All that is wrong with the topics, one line each."""
+    prefix = settings.topic_prefix
     return [
-        f"topic {name} has {count} partitions, and must have {wanted} as {CHANGES.full_name(prefix)} has: "
-        "delete it if nothing in it is needed, it is created again at the next start; otherwise move to a new prefix"
+        *count_faults(found.partitions, prefix),
+        *replica_faults(found.replicas, settings.replication_factor),
+        *config_faults(found.configs, prefix),
+    ]
+
+
+def count_faults(partitions: Mapping[str, int], prefix: str) -> list[str]:
+    """All topics must have equally many partitions, or a key's data do not meet in one partition.
+
+    What most of them have is right, and what `changes` has where that does not decide.
+    """
+    changes = CHANGES.full_name(prefix)
+    topics_with = Counter(partitions.values())
+    wanted = max(topics_with, key=lambda count: (topics_with[count], count == partitions[changes]))
+    empty_it = "delete it if nothing in it is needed, it is created again at the next start; otherwise "
+    return [
+        f"topic {name} has {count} partitions, and must have {wanted} as the others have: keys have moved away from"
+        f" their states; {'' if name == changes else empty_it}move to a new prefix and app id"
         for name, count in sorted(partitions.items())
         if count != wanted
+    ]
+
+
+def replica_faults(replicas: Mapping[str, int], wanted: int) -> list[str]:
+    """Topics with fewer copies than the settings ask for. More are welcome; 0 is a broker that does not tell."""
+    return [
+        f"topic {name} has a replication factor of {count}, and must have {wanted} or more"
+        " (SYNCLINE_REPLICATION_FACTOR): kafka-reassign-partitions.sh adds replicas"
+        for name, count in sorted(replicas.items())
+        if 0 < count < wanted
     ]
 
 

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from agents.policy_file import load_policy
 from agents.settings import Settings
-from agents.topics import config_faults, count_faults, partition_counts, topic_configs
+from agents.topics import find_topics, topic_faults
 from streams.policy import PolicyError
 from streams.topics import TOPICS
 from syncline.hybrid_clock import wall_clock_ms
@@ -90,15 +90,14 @@ async def _topics(settings: Settings) -> tuple[bool, str]:
             return True, f"none of {prefix}* is there yet; the first worker or publish creates them"
         if missing:
             return False, f"missing: {', '.join(missing)}; the next start of a worker creates them, empty"
-        partitions = await partition_counts(admin, prefix)
-        configs = await topic_configs(admin, prefix)
+        found = await find_topics(admin, prefix)
     finally:
         await admin.close()
-    faults = count_faults(partitions, prefix) + config_faults(configs, prefix)
+    faults = topic_faults(found, settings)
     if faults:
         return False, "; and ".join(faults)
-    verified = "settings verified" if configs else "this broker does not tell their settings"
-    return True, f"{len(wanted)} topics {prefix}*, partitions: {partitions[wanted[0]]}, {verified}"
+    verified = "settings verified" if found.configs else "this broker does not tell their settings"
+    return True, f"{len(wanted)} topics {prefix}*, partitions: {found.partitions[wanted[0]]}, {verified}"
 
 
 async def _redis(url: str | None) -> tuple[bool, str]:

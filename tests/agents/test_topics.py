@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agents.topics import config_faults, count_faults
+from agents.topics import config_faults, count_faults, replica_faults
 from streams.topics import TOPICS
 
 RIGHT = {"x." + topic.name: dict(topic.config) for topic in TOPICS}
@@ -31,6 +31,20 @@ def test_partitions_must_be_as_many_as_those_of_changes() -> None:
     """A topic with another number of partitions would part keys from their state."""
     [line] = count_faults(dict.fromkeys(RIGHT, 8) | {"x.records": 4}, "x.")
     assert line.startswith("topic x.records has 4 partitions, and must have 8")
+
+
+def test_changes_that_grew_alone_are_what_is_wrong() -> None:
+    """Where all the others agree, it is `changes` that must be as they are; where nothing decides, it is right."""
+    [line] = count_faults(dict.fromkeys(RIGHT, 8) | {"x.changes": 9}, "x.")
+    assert line.startswith("topic x.changes has 9 partitions, and must have 8")
+    lines = count_faults({"x.changes": 9, "x.records": 8}, "x.")
+    assert [line.partition(", and")[0] for line in lines] == ["topic x.records has 8 partitions"]
+
+
+def test_fewer_replicas_than_asked_for_are_a_fault() -> None:
+    """More are welcome, and a broker that does not tell is believed."""
+    [line] = replica_faults({"x.changes": 1, "x.records": 3, "x.commands": 0}, 2)
+    assert line.startswith("topic x.changes has a replication factor of 1, and must have 2 or more")
 
 
 def test_dead_letters_hold_what_changes_let_in() -> None:
