@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from schemas.refusal import Refusal
 from schemas.wire import WireChange
 from streams.entity import STEWARD_PREFIX
 from streams.policy import Policy
+
+# Messages travel in headers of dead letters, beside the bytes as received: a name from outside is cut.
+SHOWN_CHARACTERS: Final = 64
 
 
 def entity_key(key: bytes | None) -> str:
@@ -26,14 +31,16 @@ def admit(change: WireChange, key: str, append_time_ms: int, policy: Policy) -> 
     if change.key != key:
         raise Refusal(
             "key_mismatch",
-            f"the record's key {key!r} is not {change.key!r}, the entity key of the change in it",
+            f"the record's key {key[:SHOWN_CHARACTERS]!r} is not {change.key[:SHOWN_CHARACTERS]!r},"
+            " the entity key of the change in it",
             "check",
         )
     sources = policy.sources
     if sources is not None and change.source not in sources and not change.source.startswith(STEWARD_PREFIX):
         raise Refusal(
             "unknown_source",
-            f"source {change.source!r} is not declared; the policy has {', '.join(sorted(sources))}",
+            f"source {change.source[:SHOWN_CHARACTERS]!r} is not declared;"
+            f" the policy has {', '.join(sorted(sources))}",
             "check",
         )
     ahead_ms = change.occurred_at - append_time_ms
