@@ -9,6 +9,7 @@ import sys
 import faust.worker
 from faust.serializers import codecs
 
+from agents.header_names import tolerate_header_names
 from agents.versions import require_pinned_versions
 
 #: CPython looks through the young objects after every 700 allocations, and through everything ever more
@@ -55,6 +56,7 @@ def harden_process() -> None:
     require_pinned_versions()
     remove_pickle()
     tune_event_loop()
+    tolerate_header_names()
     tune_garbage_collection()
 
 

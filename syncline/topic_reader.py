@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import DefaultPartitioner
 
+from agents.header_names import tolerate_header_names
 from agents.log_ends import log_ends
 
 POLL_MS = 200
@@ -21,6 +22,7 @@ EMPTY_ANSWERS = 3
 @asynccontextmanager
 async def connected(kafka: str, group: str | None = None) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer that commits nothing. kafka: host:port. group: whose committed offsets it may ask for."""
+    tolerate_header_names()
     consumer = AIOKafkaConsumer(
         bootstrap_servers=kafka, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False
     )
