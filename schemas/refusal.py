@@ -15,7 +15,7 @@ REASONS: Final[dict[str, str]] = {
     "null_value": "The record has no value; a deletion is a change whose op is delete.",
     "not_utf8": "A string, or the record's key, is not valid UTF-8.",
     "key_mismatch": "The record's key is not the entity key of the change in it.",
-    "bad_entity_type": "entity_type does not match [a-z][a-z0-9_]*.",
+    "bad_entity_type": "entity_type does not match [a-z][a-z0-9_]*, or is longer than 256 bytes.",
     "bad_entity_id": "entity_id is empty or longer than 256 bytes.",
     "bad_event_id": "event_id is empty.",
     "bad_source": "source is empty.",
@@ -32,6 +32,7 @@ REASONS: Final[dict[str, str]] = {
     "too_many_seen": "seen has more entries than the limit.",
     "unknown_source": "The policy lists its sources, and this is none of them.",
     "clock_skew": "occurred_at is further ahead of the append time than max_future.",
+    "too_many_sources": "The entity has changes of as many sources as seen may have entries, and this is another one.",
     "state_too_large": "The entity's state would have more bytes than the limit.",
     "bad_command": "The command cannot be carried out as it stands.",
 }
@@ -60,8 +61,8 @@ class Limits:
     """What is refused as too much (SPEC section 5).
 
     change_bytes: of a record's value with its framing. value_bytes: of one value's canonical JSON. depth: of
-    arrays and objects in a value, a scalar having 0. fields: entries of fields, and of before. seen: entries.
-    state_bytes: of one entity's encoded state.
+    arrays and objects in a value, a scalar having 0. fields: entries of fields, and of before. seen: its entries,
+    and so the sources of one entity. state_bytes: of one entity's encoded state.
     """
 
     change_bytes: int = 262_144

@@ -10,6 +10,7 @@ from schemas.strict_json import nesting
 from schemas.wire import WireChange
 
 ENTITY_ID_BYTES: Final = 256
+ENTITY_TYPE_BYTES: Final = 256
 OPS: Final = ("create", "update", "delete", "snapshot")
 _ENTITY_TYPE: Final = re.compile(r"[a-z][a-z0-9_]*")
 MOST_TYPES: Final = 1_000
@@ -37,7 +38,11 @@ def _refusal(reason: str, message: str) -> Refusal:
 def _check_head(change: WireChange) -> None:
     # An expression is slow for a word that is nearly always the one before.
     if change.entity_type not in _good_types and not _is_entity_type(change.entity_type):
-        raise _refusal("bad_entity_type", f"entity_type is {change.entity_type[:64]!r}; it must match [a-z][a-z0-9_]*")
+        raise _refusal(
+            "bad_entity_type",
+            f"entity_type is {change.entity_type[:64]!r}; it must match [a-z][a-z0-9_]* and have at most"
+            f" {ENTITY_TYPE_BYTES} bytes",
+        )
     size = len(change.entity_id)
     if size == 0 or size > ENTITY_ID_BYTES or (size > 64 and len(change.entity_id.encode()) > ENTITY_ID_BYTES):
         raise _refusal(
@@ -55,7 +60,7 @@ def _check_head(change: WireChange) -> None:
 
 
 def _is_entity_type(name: str) -> bool:
-    if _ENTITY_TYPE.fullmatch(name) is None:
+    if len(name) > ENTITY_TYPE_BYTES or _ENTITY_TYPE.fullmatch(name) is None:
         return False
     if len(_good_types) < MOST_TYPES:
         _good_types.add(name)

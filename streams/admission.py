@@ -39,8 +39,7 @@ def admit(change: WireChange, key: str, append_time_ms: int, policy: Policy) -> 
     if sources is not None and change.source not in sources and not change.source.startswith(STEWARD_PREFIX):
         raise Refusal(
             "unknown_source",
-            f"source {change.source[:SHOWN_CHARACTERS]!r} is not declared;"
-            f" the policy has {', '.join(sorted(sources))}",
+            f"source {change.source[:SHOWN_CHARACTERS]!r} is not declared; the policy has {', '.join(sorted(sources))}",
             "check",
         )
     ahead_ms = change.occurred_at - append_time_ms

@@ -17,7 +17,7 @@ from schemas.wire import WireChange
 from streams.admission import admit, entity_key
 from streams.conflicts import Conflict, find
 from streams.effects import BatchEffects, DeadLetter, InputRecord, ViewRow
-from streams.encoding import encode_conflict, encode_record
+from streams.encoding import encode_conflict, encode_record, spread_dots
 from streams.entity import Absorbed, Entity, absorb
 from streams.entity_codec import decode_entity, encode_entity
 from streams.golden import clock_text, document, golden, names_text
@@ -44,14 +44,23 @@ class Held:
     def __init__(self, stored: bytes | None, policy: EntityPolicy) -> None:
         self.stored = stored
         self.policy: Final = policy
-        self.entity = Entity() if stored is None else decode_entity(stored)
-        self.judgement: Judgement = judge(self.entity, policy)
+        self.restore()
+
+    def restore(self) -> None:
+        """Goes back to what was stored last."""
+        self.entity = Entity() if self.stored is None else decode_entity(self.stored)
+        self.judgement: Judgement = judge(self.entity, self.policy)
 
 
 # By how much a change can enlarge a state, at the most, for each byte of its record and besides: a field of three
 # bytes on the wire becomes a name, a write with its indexes, and what it replaced.
 GROWTH: Final = 10
 GROWTH_BESIDES: Final = 100
+# In a state a dot stands once, in records and conflicts beside each write: so many times the limit of a state is let
+# be taken by a state and all these dots. What the topics take of one record is more than can become of that.
+SPREAD: Final = 2
+# A state of n bytes has at most n/2 writes, so its dots spread over at most n * n / 8.
+LEAST_SPREAD: Final = 8
 
 Arrival = tuple[int, int, WireChange, int]
 """A change with its place in the batch, its offset, and the bytes of its record."""
@@ -70,6 +79,7 @@ class BatchResolver:
         self.changes_topic: Final = changes_topic
         self.limits: Final = policy.limits
         self.cached_entities: Final = cached_entities
+        self._most_spread: Final = SPREAD * policy.limits.state_bytes
         # Two generations per partition: what is used again moves to the young one, the old one is let go whole.
         self._young: dict[int, dict[bytes, Held]] = {}
         self._old: dict[int, dict[bytes, Held]] = {}
@@ -117,76 +127,108 @@ class BatchResolver:
     ) -> None:
         first = arrivals[0][2]
         held = self._hold(partition, key, first.entity_type, states)
+        stored = held.stored
+        replayed = False
+        begin = 0
+        while begin < len(arrivals):
+            end = self._end_of_part(held, arrivals, begin)
+            if self._resolve_part(partition, key, held, arrivals[begin:end], effects):
+                replayed = True
+            begin = end
+        moved = held.stored is not stored
+        if moved and held.stored is not None:
+            effects.states.append((key, held.stored))
+            effects.applied = max(effects.applied, held.entity.offset)
+        if moved or replayed:
+            self._emit(partition, key, first.entity_type, first.entity_id, held, effects)
+
+    def _resolve_part(self, partition: int, key: bytes, held: Held, part: list[Arrival], effects: BatchEffects) -> bool:
+        """Absorbs a part of an entity's changes. True if one of them was delivered again: after a crash the state has
+        it, but its record may not have been sent."""
         entity = held.entity
         conflicts: list[tuple[int, Conflict]] = []
         counts: list[str] = []
-        reflected = entity.offset
-        moved = replayed = judged_anew = False
-        if len(arrivals) > 1 and not self._surely_fits(held, arrivals):
-            self._resolve_one_by_one(partition, key, arrivals, held.stored, effects)
-            return
-        for _, offset, change, _ in arrivals:
+        moved = replayed = False
+        comes_again = part[0][1] <= entity.offset
+        for index, offset, change, _ in part:
+            if self._one_source_too_many(entity, change.source):
+                _refuse(effects, index, self._too_many_sources(key))
+                continue
+            counts.append("applied")
             if _apply(held, change, offset, conflicts, counts):
                 moved = True
-                judged_anew = judged_anew or offset <= reflected
                 entity.offset = max(entity.offset, offset)
             elif offset <= entity.offset:
-                # Delivered again after a crash: the state has it, but its record may not have been sent.
                 replayed = True
-        if judged_anew and len(arrivals) > 1:
-            self._young[partition].pop(key, None)
-            self._resolve_one_by_one(partition, key, arrivals, held.stored, effects)
-            return
         if moved:
             encoded = encode_entity(entity, partition)
             # What came before the state's position is in it. A change of those that moves it was refused when it
             # came first, and is refused again, even if it fits by now.
-            if judged_anew or len(encoded) > self.limits.state_bytes:
-                self._refuse_too_large(partition, key, arrivals[0], effects)
-                return
+            if (
+                comes_again
+                or len(encoded) > self.limits.state_bytes
+                or self._spread(encoded, entity) > self._most_spread
+            ):
+                held.restore()
+                _refuse(effects, part[0][0], self._too_large(key))
+                return False
             held.stored = encoded
-            effects.states.append((key, encoded))
-            effects.applied = max(effects.applied, entity.offset)
         for count in counts:
             effects.count(count)
-        effects.count("applied", len(arrivals))
-        self._report(partition, key, conflicts, effects)
-        if moved or replayed:
-            self._emit(partition, key, first.entity_type, first.entity_id, held, effects)
-
-    def _surely_fits(self, held: Held, arrivals: list[Arrival]) -> bool:
-        """Whether no state on the way through these changes can be too large, however they are cut into batches."""
-        growth = 0
-        for _, _, _, size in arrivals:
-            growth += GROWTH * size + GROWTH_BESIDES
-        return (0 if held.stored is None else len(held.stored)) + growth <= self.limits.state_bytes
-
-    def _resolve_one_by_one(
-        self, partition: int, key: bytes, arrivals: list[Arrival], stored: bytes | None, effects: BatchEffects
-    ) -> None:
-        """Each change as a batch of its own, so that exactly those are refused that do not fit."""
-        for arrival in arrivals:
-            one = BatchEffects()
-            self._resolve_entity(partition, key, [arrival], {} if stored is None else {key: stored}, one)
-            if one.states:
-                stored = one.states[-1][1]
-            effects.extend(one)
-
-    def _refuse_too_large(self, partition: int, key: bytes, arrival: Arrival, effects: BatchEffects) -> None:
-        # What is held has the change in it already: it is read again from the last state that was stored.
-        self._young[partition].pop(key, None)
-        message = (
-            f"the state of entity {key.decode()!r} would have more than {self.limits.state_bytes} bytes"
-            " with this change; raise the limit or split the entity"
-        )
-        _refuse(effects, arrival[0], Refusal("state_too_large", message, "resolve"))
-
-    def _report(self, partition: int, key: bytes, conflicts: list[tuple[int, Conflict]], effects: BatchEffects) -> None:
-        """The records of conflicts, each with the offset of the change that it came with."""
         for offset, conflict in conflicts:
             body = encode_conflict(conflict, self.policy.version, self.changes_topic, partition, offset)
             effects.conflicts.append((key, body))
             effects.count("conflict:" + conflict.kind)
+        return replayed
+
+    def _end_of_part(self, held: Held, arrivals: list[Arrival], begin: int) -> int:
+        """Where the longest part ends that surely fits; one change at least, which is refused if it does not.
+
+        However a log is cut, no state on the way through such a part can be too large: so the same are refused.
+        A change that comes again is a part of its own.
+        """
+        end = begin + 1
+        if end == len(arrivals) or arrivals[begin][1] <= held.entity.offset:
+            return end
+        encoded = b"" if held.stored is None else held.stored
+        size, spread = len(encoded), self._spread(encoded, held.entity)
+        for place in range(begin, len(arrivals)):
+            _, _, change, received = arrivals[place]
+            size += GROWTH * received + GROWTH_BESIDES
+            spread += (GROWTH + 1 + len(change.fields)) * received + GROWTH_BESIDES
+            if size > self.limits.state_bytes or spread > self._most_spread:
+                break
+            end = place + 1
+        return max(end, begin + 1)
+
+    def _spread(self, encoded: bytes, entity: Entity) -> int:
+        """What a state and the dots beside its writes take; where that is sure to be little, a bound of it."""
+        size = len(encoded)
+        bound = size + size * size // LEAST_SPREAD
+        return bound if 2 * bound <= self._most_spread else size + spread_dots(entity)
+
+    def _one_source_too_many(self, entity: Entity, source: str) -> bool:
+        # Each leaves one touch or tombstone at least, but for people.
+        if len(entity.touches) + len(entity.tombstones) < self.limits.seen and not entity.stewarded:
+            return False
+        clock = entity.clock()
+        return source not in clock and len(clock) >= self.limits.seen
+
+    def _too_many_sources(self, key: bytes) -> Refusal:
+        return Refusal(
+            "too_many_sources",
+            f"entity {key.decode()!r} has changes of {self.limits.seen} sources, as many as a clock may name;"
+            " raise the limit on seen or declare the sources",
+            "resolve",
+        )
+
+    def _too_large(self, key: bytes) -> Refusal:
+        return Refusal(
+            "state_too_large",
+            f"the state of entity {key.decode()!r} would have more than {self.limits.state_bytes} bytes with this"
+            f" change, or with the ids beside each value {SPREAD} times as many; raise the limit or split the entity",
+            "resolve",
+        )
 
     def _emit(
         self, partition: int, key: bytes, entity_type: str, entity_id: str, held: Held, effects: BatchEffects

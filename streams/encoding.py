@@ -16,7 +16,7 @@ from schemas.released import newest
 from schemas.rules import OPS
 from streams.causality import Clock
 from streams.conflicts import Conflict
-from streams.entity import Dot, Write
+from streams.entity import Dot, Entity, Write
 from streams.golden import Golden
 from streams.names import name_of
 
@@ -40,6 +40,15 @@ def dot_bytes(dot: Dot) -> bytes:
         write_string(out, dot.event_id)
         encoded = dot.encoded = out.getvalue()
     return encoded
+
+
+def spread_dots(entity: Entity) -> int:
+    """Bytes of the dots of all writes of a state, each as often as records and conflicts may repeat it."""
+    total = 0
+    for writes in (entity.touches, entity.tombstones, *entity.fields.values()):
+        for write in writes:
+            total += len(dot_bytes(write.dot))
+    return total
 
 
 def value_bytes(write: Write) -> bytes:

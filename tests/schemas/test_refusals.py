@@ -147,6 +147,7 @@ FOUND_ELSEWHERE = {
     "key_mismatch",
     "unknown_source",
     "clock_skew",
+    "too_many_sources",
     "state_too_large",
     "bad_command",
     "bad_time",
