@@ -1,6 +1,6 @@
-"""Measure Syncline and stock Faust on servers of their own: python -m benchmarks [what]
+"""Measure Syncline and others on servers of their own: python -m benchmarks [what]
 
-throughput  changes per second on one job; ends with code 1 if an output is not what a fold of the changes gives
+throughput  one job on all systems; ends with code 1 if an output is not what a fold of the changes gives
 latency     from the send of a change to its golden record and to the view in Redis, at a low and steady rate
 recovery    how long Syncline takes from a start with an empty memory to the first change
 fencing     what it costs a batch that a replaced worker's records are refused: epochs beside transactions
@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
-from collections.abc import Sequence
 
-from benchmarks import fencing, latency, recovery, report
+from benchmarks import fencing, latency, recovery, report, throughput
 from benchmarks.job import SEED, Job
-from benchmarks.measure import Result, RunFailed
-from benchmarks.peers import PEERS, Peer
+from benchmarks.measure import RunFailed
+from benchmarks.peers.installed import NotInstalled
+from benchmarks.peers.systems import PEERS, Peer
 from benchmarks.profiling import profile
-from benchmarks.stage import Stage, say, stage
+from benchmarks.stage import say
 
 WHAT = ("throughput", "latency", "recovery", "fencing", "profile")
 #: Entities, where the command line does not say: of the job, and in the changelog of a recovery.
@@ -31,6 +32,7 @@ ENTITIES, RECOVERED = 50_000, 1_000_000
 
 def main() -> int:
     """Returns the exit code."""
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # a new topic has no leader yet: it says so at each try
     given = arguments().parse_args()
     given.name = given.name or given.what
     job = Job(given.changes, given.entities or ENTITIES, given.seed)
@@ -47,7 +49,7 @@ def main() -> int:
                 return 0
             case _:
                 return measure_throughput(given, job)
-    except RunFailed as failure:
+    except (RunFailed, NotInstalled) as failure:
         print(failure, file=sys.stderr)
         return 1
 
@@ -55,9 +57,8 @@ def main() -> int:
 def measure_throughput(given: argparse.Namespace, job: Job) -> int:
     """Run, show and write; returns the exit code."""
     before = os.getloadavg()
-    results = asyncio.run(throughput(job, given.faust_changes, given.rounds, chosen(given.peers)))
-    report.show(results)
-    say(f"written: {report.write(given.name, results, report.environment(job, before))}")
+    results = asyncio.run(throughput.throughput(job, given.faust_changes, given.rounds, chosen(given.peers)))
+    say(f"written: {throughput.write(given.name, results, report.environment(job, before))}")
     return 0 if all(result.right for result in results) else 1
 
 
@@ -91,7 +92,7 @@ def arguments() -> argparse.ArgumentParser:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", nargs="?", choices=WHAT, default=WHAT[0])
-    parser.add_argument("--changes", type=int, default=200_000, help="changes of the job (default: %(default)s)")
+    parser.add_argument("--changes", type=int, default=400_000, help="changes of the job (default: %(default)s)")
     parser.add_argument("--faust-changes", type=int, default=60_000, help="what stock Faust gets (%(default)s)")
     parser.add_argument(
         "--entities", type=int, help=f"of the job at most so many ({ENTITIES}); recovery: exactly ({RECOVERED})"
@@ -114,24 +115,6 @@ def chosen(names: str) -> list[Peer]:
     if unknown:
         sys.exit(f"no such system: {', '.join(sorted(unknown))}; there are {', '.join(p.name for p in PEERS)}")
     return [peer for peer in PEERS if peer.name in wanted]
-
-
-async def throughput(job: Job, stock_changes: int, rounds: int, peers: Sequence[Peer]) -> list[Result]:
-    """The results of all runs."""
-    results = []
-    async with stage(job, stock_changes) as here:
-        for number in range(rounds):
-            for peer in peers if number % 2 == 0 else reversed(peers):
-                results.append(await one(here, peer))
-    return results
-
-
-async def one(here: Stage, peer: Peer) -> Result:
-    """One run, with a line about it."""
-    result = await here.run(peer)
-    right = "outputs right" if result.right else f"OUTPUTS DIFFER: {result.checks}"
-    say(f"{peer.name}: {result.output_rate:,.0f} changes/s, until done {result.done_rate:,.0f}; {right}")
-    return result
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from aiokafka import ConsumerRecord
 
 from agents import view
 from benchmarks.job import POLICY
-from benchmarks.stock_fold import VIEW_PREFIX, State, fold, golden, new_state
+from benchmarks.peers.fold import VIEW_PREFIX, State, fold, golden, new_state
 from schemas.codec import decode_record
 from streams.export import export_line, line_of_record
 from streams.fold import Replay
@@ -54,8 +54,8 @@ async def of_view(url: str) -> str:
         return digest([export_line(*line) async for line in view.export(client)])
 
 
-def folded(rows: Iterable[tuple[bytes, bytes]]) -> tuple[str, int]:
-    """Digest of stock Faust's golden records after a fold of its input, and the number of conflicts."""
+def folded(rows: Iterable[tuple[bytes, bytes]]) -> str:
+    """Digest of the golden records of the simple job after a fold of its input."""
     states: dict[bytes, State] = {}
     records: dict[bytes, dict[str, Any]] = {}
     for key, value in rows:
@@ -63,17 +63,25 @@ def folded(rows: Iterable[tuple[bytes, bytes]]) -> tuple[str, int]:
         state = states.setdefault(key, new_state())
         if fold(state, change):
             records[key] = golden(state, change)
-    conflicts = sum(state["conflicts"] for state in states.values())
-    return digest(map(_sorted, records.values())), conflicts
+    return digest(map(_sorted, records.values()))
+
+
+def offsets(changes: Records) -> dict[str, int]:
+    """Where the change of each event id stands in its partition; of a duplicate, where it stood first."""
+    found: dict[str, int] = {}
+    for records in changes.values():
+        for record in records:
+            found.setdefault(orjson.loads(record.value)["event_id"], record.offset)
+    return found
 
 
 def of_stock_records(records: Records) -> str:
-    """Digest of the golden records in stock Faust's topic."""
+    """Digest of the golden records in a peer's topic."""
     return digest(_sorted(orjson.loads(value)) for value in last_values(records).values() if value is not None)
 
 
 async def of_stock_view(url: str) -> str:
-    """Digest of the golden records that stock Faust set in Redis."""
+    """Digest of the golden records that a peer set in Redis."""
     lines = []
     async with redis.asyncio.Redis.from_url(url) as client:
         keys = [key async for key in client.scan_iter(match=VIEW_PREFIX + b"*", count=1_000)]

@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from benchmarks.rule import CONVERGENCE_WINDOW_MS, PRIORITY
 from schemas.change import Change
 from schemas.codec import encode_change
 
 SEED = 20251122
 ENTITY_TYPE = "customer"
 SOURCES = {"crm": 3, "billing": 2, "web": 5}
-PRIORITY = ("crm", "billing", "web")
-CONVERGENCE_WINDOW_MS = 1_000
 POLICY = {"priority": list(PRIORITY), "convergence_window": CONVERGENCE_WINDOW_MS}
 
 DUPLICATES, CONTESTED, DELETES = 0.02, 0.12, 0.02
@@ -127,7 +126,7 @@ def as_avro(event: Event) -> bytes:
 
 
 def as_json(event: Event) -> bytes:
-    """The same change as stock Faust reads it."""
+    """The same change as the others read it."""
     return orjson.dumps(_document(event))
 
 

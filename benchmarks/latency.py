@@ -27,13 +27,14 @@ from benchmarks import report
 from benchmarks.cluster import partition_of
 from benchmarks.job import Event, Job, as_avro, as_json, events
 from benchmarks.measure import RunFailed, last_lines, python_loop_ms, start, stop
-from benchmarks.peers import PEERS, Deployment, Peer
+from benchmarks.peers.deployment import Deployment
+from benchmarks.peers.systems import STOCK_FAUST_REDIS, SYNCLINE, Peer
 from benchmarks.sampling import machine, usage
 from benchmarks.stage import Stage, say, stage
 from schemas.codec import decode_record
 
 #: The systems that write Redis, too.
-MEASURED: Final = tuple(peer for peer in PEERS if peer.view)
+MEASURED: Final = (SYNCLINE, STOCK_FAUST_REDIS)
 POINTS: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
 FIRST_ANSWER_SECONDS: Final = 60.0
@@ -84,7 +85,7 @@ METHOD: Final = """\
 - `CPU`: of the system's process tree, in cores. `others`: of processes that have no part in the run; `stolen`: what the
   host of this virtual machine gave to others. Where either is above 0.1, the figures say little.
 - `loop ms`: of a fixed Python loop before the run, the speed of a core.
-- Stock Faust is `benchmarks/stock_faust.py`, whose linger of 5 ms is in its `record`; Syncline has none.
+- Stock Faust is `benchmarks/peers/stock_faust.py`, whose linger of 5 ms is in its `record`; Syncline has none.
 - All on one machine with the broker, Redis and the benchmark."""
 
 

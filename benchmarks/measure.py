@@ -6,24 +6,29 @@ import asyncio
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import orjson
 import redis.asyncio
 
 from agents.view import PROGRESS_KEY
 from benchmarks import checks
 from benchmarks.checks import Records
 from benchmarks.cluster import Cluster
-from benchmarks.peers import Deployment, Peer
+from benchmarks.peers.deployment import Deployment
+from benchmarks.peers.systems import Peer
+from benchmarks.progress import Moment, Output, moment_of
 from benchmarks.sampling import Sampler
 from schemas.codec import decode_record
 
 POLL_SECONDS = 0.05
 LIMIT_SECONDS = 900.0
 STOP_SECONDS = 30.0
+#: Of the changes, which warm up every system alike: a JVM compiles, states and caches grow.
+WARM_UP = 0.5
 
 
 class RunFailed(Exception):
@@ -32,43 +37,67 @@ class RunFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the outputs must be: their digest. changes: number of the input's."""
+    """What the outputs must be: their digest. changes: number of the input's.
+
+    offsets: of the change with an event id, by which the peers name it; Syncline's records say the offset themselves.
+    """
 
     changes: int
     digest: str
+    offsets: Mapping[str, int]
 
 
-@dataclass(slots=True)
-class Result:
-    """Figures of one run. head: changes done when the first output was appended, which no rate counts.
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of a run, from some moment on: to the last output, and until all is committed and in the view.
 
-    start_seconds: from the start of the process to that. to_output_seconds: from then to the append of the last
-    output. to_done_seconds: from then until offsets were committed to the end and the view was complete.
-    loop_ms: of `python_loop_ms` just before.
+    changes: done in it.
     """
 
-    peer: str
     changes: int
-    head: int
-    start_seconds: float
     to_output_seconds: float
     to_done_seconds: float
-    loop_ms: float
-    cpu_seconds_per_million: dict[str, float]
-    other_cores: float
-    peak_rss_mib: float
-    outputs: dict[str, int]
-    checks: dict[str, bool] = field(default_factory=dict)
 
     @property
     def output_rate(self) -> float:
         """Changes per second until the last output."""
-        return (self.changes - self.head) / self.to_output_seconds
+        return self.changes / self.to_output_seconds
 
     @property
     def done_rate(self) -> float:
         """Changes per second until all is committed and in the view."""
-        return (self.changes - self.head) / self.to_done_seconds
+        return self.changes / self.to_done_seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {"output_rate": round(self.output_rate), "done_rate": round(self.done_rate)}
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Stretch:
+        """From what `as_dict` gave."""
+        return cls(**{part.name: document[part.name] for part in fields(cls)})
+
+
+@dataclass(slots=True)
+class Result:
+    """Figures of one run. start_seconds: from the start of the process to its first output.
+
+    cold: all since the first output. warm: what came after the warm-up; so are the CPU seconds, by process, and the
+    cores that other work used or that this machine's host took away. loop_ms: of `python_loop_ms` just before.
+    """
+
+    peer: str
+    changes: int
+    start_seconds: float
+    cold: Stretch
+    warm: Stretch
+    loop_ms: float
+    cpu_seconds_per_million: dict[str, float]
+    other_cores: float
+    stolen_cores: float
+    peak_rss_mib: float
+    outputs: dict[str, int] = field(default_factory=dict)
+    checks: dict[str, bool] = field(default_factory=dict)
 
     @property
     def right(self) -> bool:
@@ -77,14 +106,20 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self) | {"output_rate": round(self.output_rate), "done_rate": round(self.done_rate)}
+        return asdict(self) | {"cold": self.cold.as_dict(), "warm": self.warm.as_dict()}
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Result:
+        """From what `as_dict` gave."""
+        stretches = {name: Stretch.read(document[name]) for name in ("cold", "warm")}
+        return cls(**{**document, **stretches})
 
 
 async def measure(
-    peer: Peer, place: Deployment, cluster: Cluster, expected: Expected, servers: Mapping[str, int], directory: Path
+    peer: Peer, place: Deployment, cluster: Cluster, expected: Expected, servers: Mapping[str, int]
 ) -> Result:
     """Run a system on what is in its topic of changes. servers: name -> pid. Raises RunFailed."""
-    log = directory / f"{place.name}.log"
+    log = place.directory / f"{place.name}.log"
     loop_ms = python_loop_ms()
     started = time.time()
     process = start(peer, place, log)
@@ -97,11 +132,11 @@ async def measure(
     finally:
         stop(process)
     records = await cluster.read(place.names.records)
-    result = figures(peer, expected.changes, records, sampler, (started, done), loop_ms)
-    topics = [name for name in await cluster.topics() if name.startswith((place.prefix, f"{place.name}-"))]
+    result = figures(peer, expected, records, sampler, (started, done), loop_ms)
+    topics = sorted(name for name in await cluster.topics() if place.name in name)
     result.outputs = {
-        name.removeprefix(place.name).lstrip(".-"): count
-        for name, count in (await cluster.counts(sorted(topics))).items()
+        name.replace(place.name, "").strip(".-_"): count
+        for name, count in (await cluster.counts(topics)).items()
         if name != place.names.changes and count
     }
     result.checks = await check(peer, place, expected, records)
@@ -122,10 +157,9 @@ def python_loop_ms() -> float:
 
 def start(peer: Peer, place: Deployment, log: Path) -> subprocess.Popen[bytes]:
     """Start a system's process; what it says goes to a file."""
+    command = peer.command(place)
     with log.open("wb") as output:
-        return subprocess.Popen(
-            place.command(peer), env=place.environment(peer), stdout=output, stderr=subprocess.STDOUT
-        )
+        return subprocess.Popen(command, env=peer.environment(place), stdout=output, stderr=subprocess.STDOUT)
 
 
 async def wait_until_done(
@@ -140,7 +174,7 @@ async def wait_until_done(
                 raise RunFailed(f"{peer.name} ended with code {process.returncode}:\n{last_lines(log)}")
             if ends is None and await cluster.committed(place.name, place.names.changes) >= changes:
                 if peer.stock or not peer.view:
-                    return  # stock Faust commits after the answer of Redis
+                    return  # the peers commit after the answer of Redis
                 ends = sum((await cluster.ends(place.names.records)).values())
             if ends is not None and sum(map(int, (await client.hgetall(PROGRESS_KEY)).values())) >= ends:
                 return
@@ -165,40 +199,53 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def figures(
-    peer: Peer, changes: int, records: Records, sampler: Sampler, span: tuple[float, float], loop_ms: float
+    peer: Peer, expected: Expected, records: Records, sampler: Sampler, span: tuple[float, float], loop_ms: float
 ) -> Result:
     """The figures of a run; span: the times of its start and of its end as it was seen from outside."""
     started, done = span
-    first, last, head = appends(peer, records)
-    done = max(done, last)
-    millions = (changes - head) / 1e6
-    cpu = {name: sampler.cpu_seconds(name, first, done) for name in sampler.names}
-    ours = sum(seconds for name, seconds in cpu.items() if name != "machine")
+    written = list(outputs(peer, records, expected.offsets))
+    last = max(output.at_ms for output in written)
+    first, half = (moment_of(written, wanted) for wanted in (1, round(expected.changes * WARM_UP)))
+    if half.at_ms == last:
+        raise RunFailed(f"{peer.name} was too quick to be measured: give it more changes")
+    begin, end = half.at_ms / 1000, max(done, last / 1000)
+
+    def stretch(since: Moment) -> Stretch:
+        return Stretch(
+            expected.changes - since.done,
+            to_output_seconds=(last - since.at_ms) / 1000,
+            to_done_seconds=round(end - since.at_ms / 1000, 3),
+        )
+
+    cpu = {name: sampler.cpu_seconds(name, begin, end) for name in sampler.names}
+    stolen = cpu.pop("stolen")
+    others = cpu["machine"] - sum(seconds for name, seconds in cpu.items() if name != "machine")
+    warm = stretch(half)
     return Result(
         peer=peer.name,
-        changes=changes,
-        head=head,
-        start_seconds=round(first - started, 3),
-        to_output_seconds=last - first,
-        to_done_seconds=done - first,
+        changes=expected.changes,
+        start_seconds=round(first.at_ms / 1000 - started, 3),
+        cold=stretch(first),
+        warm=warm,
         loop_ms=loop_ms,
-        cpu_seconds_per_million={name: round(seconds / millions, 2) for name, seconds in cpu.items()},
-        other_cores=round((cpu["machine"] - ours) / (done - first), 2),
+        cpu_seconds_per_million={name: round(seconds / warm.changes * 1e6, 2) for name, seconds in cpu.items()},
+        other_cores=round(others / (end - begin), 2),
+        stolen_cores=round(stolen / (end - begin), 2),
         peak_rss_mib=round(sampler.peak_mib("peer"), 1),
-        outputs={},
     )
 
 
-def appends(peer: Peer, records: Records) -> tuple[float, float, int]:
-    """Times of the first and the last append, and how many changes the first ones stand for."""
-    stamps = [record.timestamp for partition in records.values() for record in partition]
-    first, last = min(stamps), max(stamps)
-    earliest = {number: [r for r in rows if r.timestamp == first] for number, rows in records.items()}
-    if peer.stock:
-        return first / 1000, last / 1000, sum(map(len, earliest.values()))
-    # One record of Syncline may stand for many changes, and its first batch was resolved before any output.
-    positions = [[decode_record(r.value).position.offset for r in rows if r.value] for rows in earliest.values()]
-    return first / 1000, last / 1000, sum(max(offsets) + 1 for offsets in positions if offsets)
+def outputs(peer: Peer, records: Records, offsets: Mapping[str, int]) -> Iterator[Output]:
+    """What was written, with the change that it came from; a removal does not say which it was."""
+    for partition, rows in records.items():
+        for row in rows:
+            if row.value is None:
+                continue
+            if peer.stock:
+                offset = offsets[orjson.loads(row.value)["event_id"]]
+            else:
+                offset = decode_record(row.value).position.offset
+            yield Output(row.timestamp, partition, offset)
 
 
 async def check(peer: Peer, place: Deployment, expected: Expected, records: Records) -> dict[str, bool]:

@@ -6,7 +6,7 @@ import json
 
 from benchmarks import report
 from benchmarks.job import Job
-from benchmarks.peers import SYNCLINE
+from benchmarks.peers.systems import SYNCLINE
 from benchmarks.stage import say, stage
 
 

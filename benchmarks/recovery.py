@@ -25,7 +25,8 @@ from benchmarks.checks import Records
 from benchmarks.cluster import partition_of
 from benchmarks.job import ENTITY_TYPE, POLICY, START_MS, Event, Job, as_avro
 from benchmarks.measure import RunFailed, last_lines, python_loop_ms, start, stop
-from benchmarks.peers import SYNCLINE, Deployment
+from benchmarks.peers.deployment import Deployment
+from benchmarks.peers.systems import SYNCLINE
 from benchmarks.sampling import MIB, machine, usage
 from benchmarks.stage import Stage, say, stage
 from streams.batch import BatchResolver

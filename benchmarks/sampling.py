@@ -15,7 +15,8 @@ MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look: CPU seconds so far by name, `machine` for all that ran on it; at: seconds since the epoch."""
+    """One look: CPU seconds so far by name, `machine` for all that ran on it and `stolen` for what its host gave to
+    other machines; at: seconds since the epoch."""
 
     at: float
     cpu_seconds: dict[str, float]
@@ -35,7 +36,7 @@ class Sampler:
     @property
     def names(self) -> list[str]:
         """What can be asked about."""
-        return [*self._roots, "machine"]
+        return [*self._roots, "machine", "stolen"]
 
     def start(self) -> None:
         """Begin."""
@@ -49,7 +50,7 @@ class Sampler:
         self._samples.append(self._look())
 
     def cpu_seconds(self, name: str, start: float, end: float) -> float:
-        """CPU seconds of one tree, or of the machine, between two times."""
+        """CPU seconds of one tree, or of the machine, between two times; or those stolen."""
         return self._at(name, end) - self._at(name, start)
 
     def peak_mib(self, name: str) -> float:
@@ -65,7 +66,7 @@ class Sampler:
         for name, root in self._roots.items():
             # The benchmark's own children are the others: they count for themselves.
             cpu[name], rss[name] = usage(root, tree=name != "benchmark")
-        cpu["machine"] = machine()[0]
+        cpu["machine"], cpu["stolen"] = machine()
         return Sample(time.time(), cpu, rss)
 
     def _at(self, name: str, moment: float) -> float:

@@ -1,12 +1,15 @@
-"""The job as somebody would write it in plain Faust: per field the last update wins, by priority within a second."""
+"""The job as people write it without Syncline: per field the last update wins, by priority within a second.
+
+Every peer does just this (Kafka Streams in Java: Fold.java), and its outputs must be what this gives.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.job import CONVERGENCE_WINDOW_MS, PRIORITY
+from benchmarks.rule import CONVERGENCE_WINDOW_MS, PRIORITY
 
-#: Of the keys that stock Faust sets in Redis.
+#: Of the keys that a peer sets in Redis.
 VIEW_PREFIX = b"stock:"
 RANK = {source: rank for rank, source in enumerate(PRIORITY)}
 

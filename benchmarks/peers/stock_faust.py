@@ -1,47 +1,46 @@
 """Stock Faust on the reference job: one agent, one table in memory with its changelog, one golden record a change.
 
-Started by the benchmark as `faust -A benchmarks.stock_faust worker`; BENCH_* in the environment say where. The
-settings are the quick ones: large fetches and buffers, a linger of 5 ms, a commit each second, no web server.
+Started by the benchmark as `faust -A benchmarks.peers.stock_faust worker`. The settings are the quick ones: large
+fetches and buffers, a linger, no web server.
 """
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import faust
 import orjson
 import redis.asyncio
 
-from benchmarks.stock_fold import VIEW_PREFIX, fold, golden, new_state
+from benchmarks.peers import given
+from benchmarks.peers.fold import VIEW_PREFIX, fold, golden, new_state
 
 app = faust.App(
-    os.environ["BENCH_APP_ID"],
-    broker="kafka://" + os.environ["BENCH_KAFKA"],
+    given.APP_ID,
+    broker="kafka://" + given.KAFKA,
     store="memory://",
     key_serializer="raw",
     value_serializer="json",
-    topic_partitions=int(os.environ["BENCH_PARTITIONS"]),
+    topic_partitions=given.PARTITIONS,
     topic_disable_leader=True,
     table_standby_replicas=0,
     web_enabled=False,
     stream_wait_empty=False,
     stream_buffer_maxsize=16_384,
     consumer_auto_offset_reset="earliest",
-    consumer_max_fetch_size=4 * 1024 * 1024,
-    broker_max_poll_records=5_000,
-    broker_commit_interval=1.0,
+    consumer_max_fetch_size=given.FETCH_BYTES,
+    broker_max_poll_records=given.POLL_RECORDS,
+    broker_commit_interval=given.COMMIT_SECONDS,
     broker_commit_every=100_000,
     broker_session_timeout=60.0,
     producer_acks=-1,
-    producer_linger_ms=5,
-    producer_max_batch_size=512 * 1024,
+    producer_linger_ms=given.LINGER_MS,
+    producer_max_batch_size=given.BATCH_BYTES,
 )
-changes = app.topic(os.environ["BENCH_CHANGES"], key_type=bytes, value_serializer="json")
-records = app.topic(os.environ["BENCH_RECORDS"], key_type=bytes, value_type=bytes, value_serializer="raw")
+changes = app.topic(given.CHANGES, key_type=bytes, value_serializer="json")
+records = app.topic(given.RECORDS, key_type=bytes, value_type=bytes, value_serializer="raw")
 states = app.Table("states", key_type=bytes)
-view_url = os.environ.get("BENCH_REDIS")
-view = redis.asyncio.Redis.from_url(view_url) if view_url else None
+view = redis.asyncio.Redis.from_url(given.REDIS) if given.REDIS else None
 
 
 @app.agent(changes, name="resolve")
