@@ -4,9 +4,11 @@ throughput  one job on all systems; ends with code 1 if an output is not what a 
 latency     from the send of a change to its golden record and to the view in Redis, at a low and steady rate
 recovery    how long Syncline takes from a start with an empty memory to the first change
 fencing     what it costs a batch that a replaced worker's records are refused: epochs beside transactions
+growth      what a change costs with more entities, sources, fields and workers
 profile     where Syncline's CPU time goes on the job
+plot        tables and pictures of docs/performance.md from the results of throughput and growth
 
-The first four write benchmarks/results/<what>.md and .json.
+The first five write benchmarks/results/<what>.md and .json.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import logging
 import os
 import sys
 
-from benchmarks import fencing, latency, recovery, report, throughput
+from benchmarks import fencing, growth, latency, plot, recovery, report, throughput
 from benchmarks.job import SEED, Job
 from benchmarks.measure import RunFailed
 from benchmarks.peers.installed import NotInstalled
@@ -25,7 +27,7 @@ from benchmarks.peers.systems import PEERS, Peer
 from benchmarks.profiling import profile
 from benchmarks.stage import say
 
-WHAT = ("throughput", "latency", "recovery", "fencing", "profile")
+WHAT = ("throughput", "latency", "recovery", "fencing", "growth", "profile", "plot")
 #: Entities, where the command line does not say: of the job, and in the changelog of a recovery.
 ENTITIES, RECOVERED = 50_000, 1_000_000
 
@@ -44,6 +46,11 @@ def main() -> int:
                 return measure_recovery(given)
             case "fencing":
                 return measure_fencing(given, job)
+            case "growth":
+                return measure_growth(given, job)
+            case "plot":
+                say(f"written: {', '.join(map(str, plot.plot()))}")
+                return 0
             case "profile":
                 asyncio.run(profile(job))
                 return 0
@@ -84,6 +91,15 @@ def measure_fencing(given: argparse.Namespace, job: Job) -> int:
     costs = asyncio.run(fencing.fencing(given.rate, given.seconds, given.rounds))
     say(f"written: {fencing.write(given.name, costs, report.environment(job, before))}")
     return 0
+
+
+def measure_growth(given: argparse.Namespace, job: Job) -> int:
+    """Run, show and write; returns the exit code."""
+    before = os.getloadavg()
+    alone = list(growth.costs())
+    together = asyncio.run(growth.teams(job))
+    say(f"written: {growth.write(given.name, alone, together, report.environment(job, before))}")
+    return 0 if all(result.right for _, result in together) else 1
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import redis.asyncio
@@ -31,10 +32,25 @@ def last_values(records: Records) -> dict[bytes, bytes | None]:
     return {record.key: record.value for partition in records.values() for record in partition}
 
 
-def replayed(changes: Records, topic: str) -> str:
-    """Digest of the golden records after a replay of `changes`."""
+class Incoming(NamedTuple):
+    """A record of `changes` as it will stand in its partition."""
+
+    offset: int
+    timestamp: int
+    key: bytes
+    value: bytes
+
+
+def incoming(rows: Iterable[tuple[bytes, bytes]]) -> list[Incoming]:
+    """The rows of one partition as records that were appended just now."""
+    now_ms = round(time.time() * 1_000)
+    return [Incoming(offset, now_ms, key, value) for offset, (key, value) in enumerate(rows)]
+
+
+def replayed(parts: Sequence[Sequence[Incoming]], topic: str) -> str:
+    """Digest of the golden records after a replay of `changes`, partition by partition."""
     replay = Replay(parse_policy(POLICY), topic)
-    for partition, records in changes.items():
+    for partition, records in enumerate(parts):
         for start in range(0, len(records), 4_000):
             effects = replay.feed(partition, records[start : start + 4_000])
             assert not effects.dead_letters, f"the job has a change that is refused: {effects.dead_letters[0]}"
@@ -66,10 +82,10 @@ def folded(rows: Iterable[tuple[bytes, bytes]]) -> str:
     return digest(map(_sorted, records.values()))
 
 
-def offsets(changes: Records) -> dict[str, int]:
+def offsets(parts: Sequence[Sequence[Incoming]]) -> dict[str, int]:
     """Where the change of each event id stands in its partition; of a duplicate, where it stood first."""
     found: dict[str, int] = {}
-    for records in changes.values():
+    for records in parts:
         for record in records:
             found.setdefault(orjson.loads(record.value)["event_id"], record.offset)
     return found

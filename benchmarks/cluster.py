@@ -23,6 +23,18 @@ def partition_of(key: bytes, partitions: int) -> int:
     return (murmur2(key) & 0x7FFFFFFF) % partitions
 
 
+def by_partition(rows: Iterable[tuple[bytes, bytes]], partitions: int) -> list[list[tuple[bytes, bytes]]]:
+    """Rows (key, value) of partition 0, 1 and so on, in their order."""
+    parts: list[list[tuple[bytes, bytes]]] = [[] for _ in range(partitions)]
+    places: dict[bytes, int] = {}
+    for row in rows:
+        key = row[0]
+        if key not in places:
+            places[key] = partition_of(key, partitions)
+        parts[places[key]].append(row)
+    return parts
+
+
 class Cluster:
     """One broker at `address`, with topics of `partitions` partitions. Use as `async with`."""
 
@@ -61,14 +73,7 @@ class Cluster:
 
     async def produce(self, topic: str, rows: Iterable[tuple[bytes, bytes]]) -> None:
         """Append rows (key, value) in whole batches, each in the partition of its key, in their order."""
-        by_partition: list[list[tuple[bytes, bytes]]] = [[] for _ in range(self.partitions)]
-        places: dict[bytes, int] = {}
-        for row in rows:
-            key = row[0]
-            if key not in places:
-                places[key] = partition_of(key, self.partitions)
-            by_partition[places[key]].append(row)
-        await self.produce_parts(topic, by_partition)
+        await self.produce_parts(topic, by_partition(rows, self.partitions))
 
     async def produce_parts(self, topic: str, parts: Sequence[Iterable[tuple[bytes, bytes]]]) -> None:
         """Append the rows of each partition in whole batches; parts: those of partition 0, 1 and so on."""
@@ -98,6 +103,15 @@ class Cluster:
         except KafkaError:
             return 0
         return sum(max(0, offset.offset) for offset in offsets.values())
+
+    async def members(self, group: str) -> int:
+        """Number of members of a group that is not rebalancing; 0 before there is one."""
+        try:
+            (answer,) = await self._admin.describe_consumer_groups([group])
+        except KafkaError:
+            return 0
+        _, _, state, _, _, members, *_ = answer.groups[0]
+        return len(members) if state == "Stable" else 0
 
     async def ends(self, topic: str) -> dict[int, int]:
         """The end of each partition."""

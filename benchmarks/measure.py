@@ -1,4 +1,4 @@
-"""One run of one system: started on preloaded changes, watched until all is done, its outputs read back and checked."""
+"""One run of one system: started, watched until all changes are done, its outputs read back and checked."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,11 @@ from schemas.codec import decode_record
 POLL_SECONDS = 0.05
 LIMIT_SECONDS = 900.0
 STOP_SECONDS = 30.0
+TOGETHER_SECONDS = 120.0
 #: Of the changes, which warm up every system alike: a JVM compiles, states and caches grow.
 WARM_UP = 0.5
+#: Of the changes, up to which every system works as fast as it can: at the end, partitions run dry one by one.
+LATE = 0.9
 
 
 class RunFailed(Exception):
@@ -49,48 +52,38 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A part of a run, from some moment on: to the last output, and until all is committed and in the view.
-
-    changes: done in it.
-    """
+    """A part of a run. changes: done in it."""
 
     changes: int
-    to_output_seconds: float
-    to_done_seconds: float
+    seconds: float
 
     @property
-    def output_rate(self) -> float:
-        """Changes per second until the last output."""
-        return self.changes / self.to_output_seconds
-
-    @property
-    def done_rate(self) -> float:
-        """Changes per second until all is committed and in the view."""
-        return self.changes / self.to_done_seconds
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self) | {"output_rate": round(self.output_rate), "done_rate": round(self.done_rate)}
+    def rate(self) -> float:
+        """Changes per second."""
+        return self.changes / self.seconds
 
     @classmethod
-    def read(cls, document: Mapping[str, Any]) -> Stretch:
-        """From what `as_dict` gave."""
-        return cls(**{part.name: document[part.name] for part in fields(cls)})
+    def between(cls, begin: Moment, end: Moment) -> Stretch:
+        """What was done between two moments."""
+        return cls(end.done - begin.done, round((end.at_ms - begin.at_ms) / 1_000, 3))
 
 
 @dataclass(slots=True)
 class Result:
     """Figures of one run. start_seconds: from the start of the process to its first output.
 
-    cold: all since the first output. warm: what came after the warm-up; so are the CPU seconds, by process, and the
-    cores that other work used or that this machine's host took away. loop_ms: of `python_loop_ms` just before.
+    steady: from the end of the warm-up to where the end comes into sight, so that what is under way counts at neither
+    end; so are the CPU seconds, by process, and the cores that other work used or that this machine's host took away.
+    committed: from the end of the warm-up until all is committed and in the view. cold: from the first output to the
+    last. loop_ms: of `python_loop_ms` just before.
     """
 
     peer: str
     changes: int
     start_seconds: float
+    steady: Stretch
+    committed: Stretch
     cold: Stretch
-    warm: Stretch
     loop_ms: float
     cpu_seconds_per_million: dict[str, float]
     other_cores: float
@@ -106,31 +99,54 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self) | {"cold": self.cold.as_dict(), "warm": self.warm.as_dict()}
+        return asdict(self)
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Result:
         """From what `as_dict` gave."""
-        stretches = {name: Stretch.read(document[name]) for name in ("cold", "warm")}
+        stretches = {name: Stretch(**document[name]) for name in ("steady", "committed", "cold")}
         return cls(**{**document, **stretches})
 
 
+@dataclass(frozen=True, slots=True)
+class Team:
+    """Several workers as one system: the changes come when all are members of the group and nothing is moving."""
+
+    workers: int
+    changes: Sequence[tuple[bytes, bytes]]
+
+
 async def measure(
-    peer: Peer, place: Deployment, cluster: Cluster, expected: Expected, servers: Mapping[str, int]
+    peer: Peer,
+    place: Deployment,
+    cluster: Cluster,
+    expected: Expected,
+    servers: Mapping[str, int],
+    team: Team | None = None,
 ) -> Result:
-    """Run a system on what is in its topic of changes. servers: name -> pid. Raises RunFailed."""
-    log = place.directory / f"{place.name}.log"
+    """Run a system on what is in its topic of changes, or a team on its own. servers: name -> pid. Raises RunFailed."""
+    logs = [place.directory / f"{place.name}-{number}.log" for number in range(team.workers if team else 1)]
     loop_ms = python_loop_ms()
     started = time.time()
-    process = start(peer, place, log)
-    sampler = Sampler({"peer": process.pid, **servers})
+    processes = [start(peer, place, log) for log in logs]
+    sampler = Sampler({"peer": [process.pid for process in processes]} | {n: [pid] for n, pid in servers.items()})
     sampler.start()
+
+    def alive() -> None:
+        for process, log in zip(processes, logs, strict=True):
+            if process.poll() is not None:
+                raise RunFailed(f"{peer.name} ended with code {process.returncode}:\n{last_lines(log)}")
+
     try:
-        await wait_until_done(peer, place, cluster, expected.changes, process, log)
+        if team:
+            await wait_until_together(place, cluster, team.workers, alive)
+            await cluster.produce(place.names.changes, team.changes)
+        await wait_until_done(peer, place, cluster, expected.changes, alive)
         done = time.time()
         sampler.stop()
     finally:
-        stop(process)
+        for process in processes:
+            stop(process)
     records = await cluster.read(place.names.records)
     result = figures(peer, expected, records, sampler, (started, done), loop_ms)
     topics = sorted(name for name in await cluster.topics() if place.name in name)
@@ -162,16 +178,25 @@ def start(peer: Peer, place: Deployment, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env=peer.environment(place), stdout=output, stderr=subprocess.STDOUT)
 
 
+async def wait_until_together(place: Deployment, cluster: Cluster, workers: int, alive: Callable[[], None]) -> None:
+    """Return when so many workers share the partitions."""
+    until = time.monotonic() + TOGETHER_SECONDS
+    while await cluster.members(place.name) < workers:
+        alive()
+        if time.monotonic() > until:
+            raise RunFailed(f"{workers} workers were not together after {TOGETHER_SECONDS:.0f} s")
+        await asyncio.sleep(POLL_SECONDS)
+
+
 async def wait_until_done(
-    peer: Peer, place: Deployment, cluster: Cluster, changes: int, process: subprocess.Popen[bytes], log: Path
+    peer: Peer, place: Deployment, cluster: Cluster, changes: int, alive: Callable[[], None]
 ) -> None:
     """Return when the group has committed every change and, for Syncline's view, Redis has every record."""
     until = time.monotonic() + LIMIT_SECONDS
     ends: int | None = None
     async with redis.asyncio.Redis.from_url(place.redis) as client:
         while time.monotonic() < until:
-            if process.poll() is not None:
-                raise RunFailed(f"{peer.name} ended with code {process.returncode}:\n{last_lines(log)}")
+            alive()
             if ends is None and await cluster.committed(place.name, place.names.changes) >= changes:
                 if peer.stock or not peer.view:
                     return  # the peers commit after the answer of Redis
@@ -179,7 +204,7 @@ async def wait_until_done(
             if ends is not None and sum(map(int, (await client.hgetall(PROGRESS_KEY)).values())) >= ends:
                 return
             await asyncio.sleep(POLL_SECONDS)
-    raise RunFailed(f"{peer.name} was not done after {LIMIT_SECONDS:.0f} s:\n{last_lines(log)}")
+    raise RunFailed(f"{peer.name} was not done after {LIMIT_SECONDS:.0f} s")
 
 
 def last_lines(log: Path) -> str:
@@ -203,34 +228,28 @@ def figures(
 ) -> Result:
     """The figures of a run; span: the times of its start and of its end as it was seen from outside."""
     started, done = span
+    changes = expected.changes
     written = list(outputs(peer, records, expected.offsets))
-    last = max(output.at_ms for output in written)
-    first, half = (moment_of(written, wanted) for wanted in (1, round(expected.changes * WARM_UP)))
-    if half.at_ms == last:
+    first, warm, late = (moment_of(written, wanted) for wanted in (1, round(changes * WARM_UP), round(changes * LATE)))
+    if late.at_ms == warm.at_ms:
         raise RunFailed(f"{peer.name} was too quick to be measured: give it more changes")
-    begin, end = half.at_ms / 1000, max(done, last / 1000)
-
-    def stretch(since: Moment) -> Stretch:
-        return Stretch(
-            expected.changes - since.done,
-            to_output_seconds=(last - since.at_ms) / 1000,
-            to_done_seconds=round(end - since.at_ms / 1000, 3),
-        )
-
-    cpu = {name: sampler.cpu_seconds(name, begin, end) for name in sampler.names}
+    last = Moment(max(output.at_ms for output in written), changes)
+    committed = Moment(max(round(done * 1_000), last.at_ms), changes)
+    steady = Stretch.between(warm, late)
+    cpu = {name: sampler.cpu_seconds(name, warm.at_ms / 1_000, late.at_ms / 1_000) for name in sampler.names}
     stolen = cpu.pop("stolen")
     others = cpu["machine"] - sum(seconds for name, seconds in cpu.items() if name != "machine")
-    warm = stretch(half)
     return Result(
         peer=peer.name,
-        changes=expected.changes,
-        start_seconds=round(first.at_ms / 1000 - started, 3),
-        cold=stretch(first),
-        warm=warm,
+        changes=changes,
+        start_seconds=round(first.at_ms / 1_000 - started, 3),
+        steady=steady,
+        committed=Stretch.between(warm, committed),
+        cold=Stretch.between(first, last),
         loop_ms=loop_ms,
-        cpu_seconds_per_million={name: round(seconds / warm.changes * 1e6, 2) for name, seconds in cpu.items()},
-        other_cores=round(others / (end - begin), 2),
-        stolen_cores=round(stolen / (end - begin), 2),
+        cpu_seconds_per_million={name: round(seconds / steady.changes * 1e6, 2) for name, seconds in cpu.items()},
+        other_cores=round(others / steady.seconds, 2),
+        stolen_cores=round(stolen / steady.seconds, 2),
         peak_rss_mib=round(sampler.peak_mib("peer"), 1),
     )
 

@@ -17,7 +17,7 @@ async def profile(job: Job) -> None:
         result = await here.run(SYNCLINE, file)
         samples = json.loads(file.read_text())
     compiled = report.compiled()
-    say(f"{result.output_rate:,.0f} changes/s while sampled; {len(compiled)} modules compiled")
+    say(f"{result.steady.rate:,.0f} changes/s while sampled; {len(compiled)} modules compiled")
     print("us of CPU for each change, from when all is imported to the end of the process")
     for thread, seconds in samples.items():
         total = sum(seconds.values())

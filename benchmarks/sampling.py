@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -24,11 +24,11 @@ class Sample:
 
 
 class Sampler:
-    """Watches process trees, name -> pid of the root, in a thread from `start` to `stop`."""
+    """Watches process trees, name -> pids of the roots, in a thread from `start` to `stop`."""
 
-    def __init__(self, roots: Mapping[str, int]) -> None:
-        self._roots = {name: psutil.Process(pid) for name, pid in roots.items()}
-        self._roots["benchmark"] = psutil.Process()
+    def __init__(self, roots: Mapping[str, Sequence[int]]) -> None:
+        self._roots = {name: [psutil.Process(pid) for pid in pids] for name, pids in roots.items()}
+        self._roots["benchmark"] = [psutil.Process()]
         self._samples: list[Sample] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="sampler", daemon=True)
@@ -50,11 +50,11 @@ class Sampler:
         self._samples.append(self._look())
 
     def cpu_seconds(self, name: str, start: float, end: float) -> float:
-        """CPU seconds of one tree, or of the machine, between two times; or those stolen."""
+        """CPU seconds of what has that name, between two times."""
         return self._at(name, end) - self._at(name, start)
 
     def peak_mib(self, name: str) -> float:
-        """The most resident memory of a tree at one look."""
+        """The most resident memory of what has that name, at one look."""
         return max(sample.rss_bytes[name] for sample in self._samples) / MIB
 
     def _watch(self) -> None:
@@ -63,9 +63,10 @@ class Sampler:
 
     def _look(self) -> Sample:
         cpu, rss = {}, {}
-        for name, root in self._roots.items():
+        for name, roots in self._roots.items():
             # The benchmark's own children are the others: they count for themselves.
-            cpu[name], rss[name] = usage(root, tree=name != "benchmark")
+            used = [usage(root, tree=name != "benchmark") for root in roots]
+            cpu[name], rss[name] = sum(seconds for seconds, _ in used), sum(resident for _, resident in used)
         cpu["machine"], cpu["stolen"] = machine()
         return Sample(time.time(), cpu, rss)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -13,9 +14,9 @@ import redis.asyncio
 import yaml
 
 from benchmarks import checks
-from benchmarks.cluster import Cluster
+from benchmarks.cluster import Cluster, by_partition
 from benchmarks.job import POLICY, Job, as_avro, as_json, events
-from benchmarks.measure import Expected, Result, measure
+from benchmarks.measure import Expected, Result, Team, measure
 from benchmarks.peers.deployment import Deployment
 from benchmarks.peers.systems import Peer
 from tests.servers.kafka import LONG_RUN, KafkaServer
@@ -25,8 +26,8 @@ PARTITIONS = 4
 
 
 def say(line: str) -> None:
-    """One line of progress."""
-    print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)
+    """One line of progress, beside the tables."""
+    print(f"{time.strftime('%H:%M:%S')}  {line}", file=sys.stderr, flush=True)
 
 
 @dataclass(slots=True)
@@ -51,18 +52,21 @@ class Stage:
             self._rows[stock] = [(event.key, encode(event)) for event in events(self.job)]
         return self._rows[stock]
 
-    async def run(self, peer: Peer, samples: Path | None = None) -> Result:
-        """Preload a deployment's topics, run a system there and check what it wrote.
+    async def run(self, peer: Peer, samples: Path | None = None, workers: int | None = None) -> Result:
+        """Run a system in a deployment of its own and check what it wrote.
 
-        samples: where Syncline's worker leaves what was sampled of it.
+        samples: where Syncline's worker leaves what was sampled of it. workers: so many of them, and the changes when
+        all are there; else one, and the changes before it.
         """
         rows = self.rows(peer.stock)[: self.slow_changes if peer.slow else None]
+        expected = self._expect(peer, rows)
         place = replace(await self.place(peer), samples=samples)
-        await self.cluster.produce(place.names.changes, rows)
-        expected = await self._expect(peer, place, rows)
+        team = Team(workers, rows) if workers else None
+        if team is None:
+            await self.cluster.produce(place.names.changes, rows)
         say(f"{peer.name}: started on {expected.changes:,} changes")
         servers = {"broker": self.kafka.pid, "redis": self.redis.pid}
-        return await measure(peer, place, self.cluster, expected, servers)
+        return await measure(peer, place, self.cluster, expected, servers, team)
 
     async def place(self, peer: Peer) -> Deployment:
         """A deployment of its own with empty topics, and an empty Redis."""
@@ -78,17 +82,16 @@ class Stage:
         await self.cluster.create(peer.topics(place))
         return place
 
-    async def _expect(self, peer: Peer, place: Deployment, rows: Sequence[tuple[bytes, bytes]]) -> Expected:
+    def _expect(self, peer: Peer, rows: Sequence[tuple[bytes, bytes]]) -> Expected:
         """What the outputs must be; the same for every run, so it is found out once for each kind of system."""
         kind = peer.stock, peer.slow
         if kind not in self._expected:
             say("folding the same changes to know what must come out")
-            changes = place.names.changes
-            read = await self.cluster.read(changes)
+            parts = [checks.incoming(part) for part in by_partition(rows, self.cluster.partitions)]
             if peer.stock:
-                self._expected[kind] = Expected(len(rows), checks.folded(rows), checks.offsets(read))
+                self._expected[kind] = Expected(len(rows), checks.folded(rows), checks.offsets(parts))
             else:
-                self._expected[kind] = Expected(len(rows), checks.replayed(read, changes), {})
+                self._expected[kind] = Expected(len(rows), checks.replayed(parts, "changes"), {})
         return self._expected[kind]
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from benchmarks import report
 from benchmarks.job import Job
-from benchmarks.measure import WARM_UP, Result
+from benchmarks.measure import LATE, WARM_UP, Result
 from benchmarks.peers.systems import COMMON, PEERS, Peer
 from benchmarks.stage import Stage, say, stage
 
@@ -45,17 +45,16 @@ RATIO_HEADINGS: Final = ("", "times the changes/s", "times the CPU")
 METHOD: Final = f"""\
 - The input is in its topic before a system starts. Each system is one worker process and has the broker, the machine
   and an empty Redis to itself.
-- The first {WARM_UP:.0%} of the changes warm up every system alike and are not counted: a JVM compiles meanwhile,
-  states and caches grow. The clock starts at the first append of a golden record by which so many changes were done,
-  and what was done by then is subtracted. It is the broker's clock (`LogAppendTime`). What was only begun by then
-  counts: a batch for each partition at the most, some per cent of a run of 400,000 changes, and more of a short one.
-- `changes/s`: from there to the append of the last golden record. `to the last commit`: until the committed offsets
-  reach the end (asked each 50 ms) and Syncline's view has every record; that holds up to one commit interval of
-  waiting, {COMMON["BENCH_COMMIT_MS"]} ms for all. `cold`: changes/s with nothing left out, from the first golden record
-  to the last.
+- `changes/s`: between the moments at which {WARM_UP:.0%} and {LATE:.0%} of the changes were done. So the first half
+  warms up every system alike (a JVM compiles, states and caches grow), and what is under way counts at neither end.
+  A change is done when a golden record that came from it, or from a later one of its partition, is appended to the
+  topic; the clock is the broker's (`LogAppendTime`).
+- `to the last commit`: from the same {WARM_UP:.0%} until the committed offsets reach the end (asked each 50 ms) and
+  Syncline's view has every record; that holds what was under way before, and up to one commit interval of waiting,
+  {COMMON["BENCH_COMMIT_MS"]} ms for all. `cold`: from the first golden record to the last.
 - `start s`: from the start of the process to the first golden record: imports, joining the group, recovery of nothing.
-- CPU: seconds of the process tree for each million changes, from the end of the warm-up to the last commit; the
-  broker's and Redis's beside it.
+- CPU: seconds of the process tree for each million changes, in the time of `changes/s`; the broker's and Redis's
+  beside it.
 - `right`: the digest of the last golden record of every entity, in the topic and in Redis, is that of a fold of the
   same changes: `streams.fold.Replay` for Syncline, `benchmarks/peers/fold.py` for the others.
 - All but Syncline read JSON and do the simple merge that people write (a value for each field, last update wins,
@@ -83,8 +82,7 @@ async def one(here: Stage, peer: Peer) -> Result:
     """One run, with a line about it."""
     result = await here.run(peer)
     right = "outputs right" if result.right else f"OUTPUTS DIFFER: {result.checks}"
-    warm = result.warm
-    say(f"{peer.name}: {warm.output_rate:,.0f} changes/s, to the last commit {warm.done_rate:,.0f}; {right}")
+    say(f"{peer.name}: {result.steady.rate:,.0f} changes/s, to the last commit {result.committed.rate:,.0f}; {right}")
     return result
 
 
@@ -100,8 +98,13 @@ def median(runs: Sequence[Result], figure: Callable[[Result], float]) -> float:
 
 
 def rate(runs: Sequence[Result]) -> float:
-    """Changes per second, warm."""
-    return median(runs, lambda run: run.warm.output_rate)
+    """Changes per second."""
+    return median(runs, lambda run: run.steady.rate)
+
+
+def committed(runs: Sequence[Result]) -> float:
+    """Changes per second to the last commit."""
+    return median(runs, lambda run: run.committed.rate)
 
 
 def cpu(runs: Sequence[Result], part: str = "peer") -> float:
@@ -123,8 +126,8 @@ def rows(results: Sequence[Result]) -> list[list[str]]:
             str(len(runs)),
             f"{runs[0].changes:,}",
             f"{rate(runs):,.0f}",
-            f"{median(runs, lambda run: run.warm.done_rate):,.0f}",
-            f"{median(runs, lambda run: run.cold.output_rate):,.0f}",
+            f"{committed(runs):,.0f}",
+            f"{median(runs, lambda run: run.cold.rate):,.0f}",
             f"{median(runs, lambda run: run.start_seconds):.1f}",
             *(f"{cpu(runs, part):.1f}" for part in ("peer", "broker", "redis")),
             f"{max(run.peak_rss_mib for run in runs):.0f}",
