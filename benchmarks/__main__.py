@@ -2,9 +2,9 @@
 
 throughput  one job on all systems; ends with code 1 if an output is not what a fold of the changes gives
 latency     from the send of a change to its golden record and to the view in Redis, at a low and steady rate
-recovery    how long Syncline takes from a start with an empty memory to the first change
 fencing     what it costs a batch that a replaced worker's records are refused: epochs beside transactions
 growth      what a change costs with more entities, sources, fields and workers
+recovery    how long Syncline takes from a start to the first change, with its states in memory and in RocksDB
 profile     where Syncline's CPU time goes on the job
 plot        tables and pictures of docs/performance.md from the results of throughput and growth
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks recovery`: how long a worker with empty hands takes until it resolves its first change.
+"""`python -m benchmarks recovery`: how long a worker takes from its start until it resolves its first change.
 
 The changelog holds states that a fold of real changes gave, each under many keys; the group has committed all of
 those changes, so that the worker has nothing to do but recover. One more change waits behind them.
@@ -11,7 +11,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -44,7 +44,11 @@ LOG_TIME: Final = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3})\]")
 #: Lines of Faust's own log, each of which ends a phase.
 BEGUN, READ, READY = "Restoring state from changelog", "Done reading from changelog", "Worker ready"
 
+#: The store of a run; the third is the second's directory, which it closed in order.
+MEMORY, ROCKSDB, ROCKSDB_AGAIN = "memory", "rocksdb, empty", "rocksdb, kept"
+
 HEADINGS: Final = (
+    "store",
     "states",
     "states/s",
     "reading from s",
@@ -68,11 +72,13 @@ METHOD: Final = """\
 - `states/s`: over `reading from` to `all read`.
 - States are those of a fold of changes of the benchmark's job, each under many keys of the same partition; the
   changelog has one record for each key, as after compaction. A changelog that is not compacted yet is longer.
+- `rocksdb, empty`: from the changelog into an empty directory. `rocksdb, kept`: the same directory once more, after the
+  worker was stopped in order; it reads only what is new.
 - `in memory`: of a key and its state, the peak above that of a worker without states, by entity.
 - `CPU s`: of the process until that first record. Meanwhile, in cores, `others`: of processes that have no part in the
   run; `stolen`: what the host of this virtual machine gave to others. Above 0.1, the figures say little.
 - `loop ms`: of a fixed Python loop before the run.
-- All on one machine with the broker, whose pages are still in memory."""
+- All on one machine with the broker, whose pages are still in memory, and so are those of the database."""
 
 PAYLOAD: Final = {"name": "Ada Okafor", "tier": "gold"}
 
@@ -81,10 +87,11 @@ PAYLOAD: Final = {"name": "Ada Okafor", "tier": "gold"}
 class Recovery:
     """One run. All seconds count from the start of the process; begun and read are None where nothing was read.
 
-    state_bytes: of a key and its state, on average. cpu_seconds: of the process, until its first record. Meanwhile,
-    in cores: others, what has no part in the run; stolen, what this machine's host took away.
+    store: one of the three above. state_bytes: of a key and its state, on average. cpu_seconds: of the process, until
+    its first record. Meanwhile, in cores: others, what has no part in the run; stolen, what this machine's host took.
     """
 
+    store: str
     entities: int
     state_bytes: float
     begun: float | None
@@ -101,7 +108,7 @@ class Recovery:
     @property
     def rate(self) -> float | None:
         """States recovered a second, while they were read."""
-        if not self.entities or self.begun is None or self.read is None:
+        if not self.entities or self.store == ROCKSDB_AGAIN or self.begun is None or self.read is None:
             return None
         return self.entities / (self.read - self.begun)
 
@@ -111,16 +118,18 @@ class Recovery:
 
 
 async def recovery(entities: int, rounds: int) -> list[Recovery]:
-    """All runs: of each number of entities, `rounds` times."""
+    """All runs: of each number of entities, on each store, `rounds` times."""
     results = []
     async with stage(FOLDED, 0) as here:
         for number in (*(smaller for smaller in SMALLER if smaller < entities), entities):
             place = await prepared(here, number)
-            for _ in range(rounds):
-                result = await one(here, place, number)
-                results.append(result)
-                rate = "" if result.rate is None else f" at {result.rate:,.0f}/s"
-                say(f"{number:,} states{rate}: ready {result.ready:.1f} s, first change {result.first_change:.1f} s")
+            for round_number in range(rounds):
+                on_disk = replace(place, data_dir=here.directory / f"{place.name}-{round_number}")
+                for store, where in ((MEMORY, place), (ROCKSDB, on_disk), (ROCKSDB_AGAIN, on_disk)):
+                    result = await one(here, where, number, store)
+                    results.append(result)
+                    rate = "" if result.rate is None else f" at {result.rate:,.0f}/s"
+                    say(f"{number:,} states, {store}{rate}: first change {result.first_change:.1f} s")
             await here.cluster.delete(name for name in await here.cluster.topics() if name.startswith(place.prefix))
     return results
 
@@ -177,7 +186,7 @@ async def commit(place: Deployment, ends: Mapping[int, int]) -> None:
         await consumer.commit(offsets)
 
 
-async def one(here: Stage, place: Deployment, entities: int) -> Recovery:
+async def one(here: Stage, place: Deployment, entities: int, store: str) -> Recovery:
     """Start a worker on the deployment and wait for what it makes of one more change."""
     loop_ms = python_loop_ms()
     names = place.names
@@ -205,6 +214,7 @@ async def one(here: Stage, place: Deployment, entities: int) -> Recovery:
     begun, read, ready = (moment_of(line, text) for line in (BEGUN, READ, READY))
     assert ready is not None, "a record came out of a worker that was never ready"
     return Recovery(
+        store=store,
         entities=entities,
         state_bytes=size,
         begun=since(started, begun),
@@ -272,7 +282,7 @@ def memory_mib(pid: int) -> tuple[float, float]:
 
 def bytes_an_entity(result: Recovery, results: Sequence[Recovery]) -> float | None:
     """Bytes that a state takes in the process at its peak, above a worker without states."""
-    empty = [other.peak_rss_mib for other in results if not other.entities]
+    empty = [other.peak_rss_mib for other in results if not other.entities and other.store == result.store]
     if not result.entities or not empty:
         return None
     return (result.peak_rss_mib - min(empty)) * MIB / result.entities
@@ -282,6 +292,7 @@ def cells(results: Sequence[Recovery]) -> list[list[str]]:
     """Rows of the table, one for each run."""
     return [
         [
+            result.store,
             f"{result.entities:,}",
             optional(result.rate, 0),
             *(optional(figure, 1) for figure in (result.begun, result.read, result.ready, result.first_change)),

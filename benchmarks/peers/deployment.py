@@ -13,7 +13,7 @@ class Deployment:
     """Nobody else has its consumer group `name`, nor topics with `name` in theirs.
 
     policy: path of the policy file. directory: for what a system keeps on disk. samples: of the file that a sampled
-    worker writes.
+    worker writes. data_dir: where Syncline has its states in RocksDB; None for memory.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Deployment:
     policy: str
     directory: Path
     samples: Path | None = None
+    data_dir: Path | None = None
 
     @property
     def prefix(self) -> str:

@@ -64,6 +64,8 @@ class Peer:
             "SYNCLINE_CONFIG": place.policy,
             "SYNCLINE_WEB_PORT": "0",
         }
+        if place.data_dir is not None:
+            settings |= {"SYNCLINE_STORE": "rocksdb", "SYNCLINE_DATA_DIR": str(place.data_dir)}
         return settings | ({"SYNCLINE_REDIS": place.redis} if self.view else {})
 
     def _given(self, place: Deployment) -> Mapping[str, str]:
