@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from schemas.avro_binary import encode_long, encode_string
+from schemas.canonical import INT_MAX, INT_MIN
 from schemas.change import Change
 from schemas.codec import encode_change
 from streams.topics import CHANGES, DEAD_LETTERS, MIB
@@ -67,16 +70,22 @@ class Bad:
 BAD = {
     "not Avro": Bad("not_avro", b'{"op": "update"}'),
     "unknown schema id": Bad("unknown_schema", b"\x00\x00\x01\x00\x00" + GOOD[5:]),
+    "schema id of another record": Bad("unknown_schema", b"\x00\x00\x00\x00\x02" + GOOD[5:]),
+    "no bytes": Bad("not_avro", b""),
+    "one byte": Bad("truncated", GOOD[:1]),
     "truncated": Bad("truncated", GOOD[:-4]),
     "text that is not UTF-8": Bad("not_utf8", by_hand(fields=one_field(text(b"\xff\xfe")))),
     "key that is not UTF-8": Bad("not_utf8", GOOD, b"customer:\xff"),
     "null key": Bad("null_key", GOOD, None),
+    "empty key": Bad("key_mismatch", GOOD, b""),
     "null value": Bad("null_value", None),
     "key that differs from the body": Bad("key_mismatch", GOOD, b"customer:2"),
     "undeclared source": Bad("unknown_source", encode_change(Change(**change(source="web")))),
     "version 0": Bad("bad_version", by_hand(version=0)),
     "version -1": Bad("bad_version", by_hand(version=-1)),
     "year 2999": Bad("clock_skew", by_hand(occurred_at=YEAR_2999)),
+    "nanoseconds": Bad("clock_skew", by_hand(occurred_at=time.time_ns())),
+    "the end of time": Bad("clock_skew", by_hand(occurred_at=INT_MAX)),
     "NaN": Bad("bad_value", by_hand(fields=one_field(b"\x06" + struct.pack("<d", float("nan"))))),
     "infinity": Bad("bad_value", by_hand(fields=one_field(b"\x06" + struct.pack("<d", float("inf"))))),
     "10 MiB": Bad("too_large", by_hand(fields=one_field(text(b"x" * (10 * MIB))))),
@@ -133,4 +142,30 @@ async def test_bad_input_is_kept_and_stops_nothing(deployment: Deployment, tmp_p
         assert headers["__connect.errors.exception.message"], name
     assert f'"count":{len(BAD)}' in await asyncio.to_thread(shell.out, "export", "view")
     # The very process that was started: nothing restarted it, and it drains as ever.
+    assert worker.stop() == 0
+
+
+async def test_times_that_are_let_in_hijack_nothing(deployment: Deployment, tmp_path: Path) -> None:
+    """Whatever old time, or time just ahead, others wrote, who has read it replaces it; a replay decides the same."""
+    shell = Shell(deployment, SYNCLINE_PARTITIONS="1")
+    worker = WorkerProcess(worker_settings(deployment, partitions=1), tmp_path / "worker.log")
+    now = time.time_ns() // 10**6
+    poison = {
+        "first": INT_MIN,
+        "before": -1,
+        "zero": 0,
+        "ahead": now + 50_000,
+        "late": YEAR_2999,
+        "over": now + 3_600_000,
+    }
+    forms = [change(source=name, occurred_at=at, fields={"f": name}) for name, at in poison.items()]
+    forms.append(change(occurred_at=now, seen=dict.fromkeys(poison, 1), fields={"f": "honest"}))
+    await send(deployment, [(KEY, encode_change(Change(**form))) for form in forms])
+    await asyncio.to_thread(shell.out, "wait", "--timeout", "90")
+    letters = await dead_letters(deployment, 2)
+    assert [dict(letter.headers)["syncline-reason"] for letter in letters] == [b"clock_skew"] * 2
+    assert json.loads(await asyncio.to_thread(shell.out, "export", "view"))["fields"] == {"f": "honest"}
+    rows = json.loads(await asyncio.to_thread(shell.out, "digest", "table", "records", "view", "replay", "-o", "json"))
+    assert len({row["sha256"] for row in rows}) == 1
+    assert "honest" in await asyncio.to_thread(shell.out, "explain", KEY.decode())
     assert worker.stop() == 0
