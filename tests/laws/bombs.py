@@ -5,11 +5,11 @@ A program of its own, so that what it costs can be measured, and a crash of it b
 
 from __future__ import annotations
 
+import itertools
 import json
 import resource
 import time
 from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 
 from schemas.avro_binary import encode_long, encode_string
@@ -29,8 +29,8 @@ COMMAND, RESOLVE = b"\x00\x00\x00\x00\x04", encode_long(2)
 NOT_TOLD = encode_long(0)
 
 
-def keys(number_of: int) -> str:
-    return "{" + ",".join(f'"k{number}":0' for number in range(number_of)) + "}"
+def keys(count: int) -> str:
+    return "{" + ",".join(f'"k{number}":0' for number in range(count)) + "}"
 
 
 #: A JSON text -> the reason why it is no value of a field; None: it is one.
@@ -76,7 +76,7 @@ def through_kafka(limits: dict[str, int] | None = None) -> Door:
     """As the value of a field of a change on the wire."""
     engine = BatchResolver(parse_policy({"limits": limits} if limits else None), "t")
     head = GOOD[: GOOD.rindex(encode_string("name"))]
-    offsets = count()
+    offsets = itertools.count()
 
     def door(text: str) -> None:
         value = head + encode_string("name") + b"\x0a" + encode_string(text) + NOT_TOLD
