@@ -1,12 +1,17 @@
-"""The report of the fault tests: printed after each run, written to docs/reliability.md when asked for."""
+"""The broker that fault tests break, and their report: printed after each run, written to docs/ when asked for."""
 
 from __future__ import annotations
 
 import os
+import uuid
+from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import DATABASE_NUMBERS, Deployment
+from tests.faults.broker import Broker, running_broker
 from tests.faults.report import Report
+from tests.servers.redis import RedisServer
 
 REPORT = pytest.StashKey[Report]()
 # Taken out of the environment: a worker refuses a SYNCLINE_* name that is no setting of it.
@@ -17,6 +22,27 @@ WRITE = os.environ.pop("SYNCLINE_WRITE_REPORT", "") == "1"
 def report(pytestconfig: pytest.Config) -> Report:
     """Where each test adds its row."""
     return pytestconfig.stash.setdefault(REPORT, Report())
+
+
+@pytest.fixture(scope="session")
+def started_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One broker for all tests that break it: starting one takes as long as some of them do."""
+    with running_broker(tmp_path_factory.mktemp("broker")) as broker:
+        yield broker
+
+
+@pytest.fixture
+def broker(started_broker: Broker) -> Iterator[Broker]:
+    """The broker in good health, whatever the test before did to it."""
+    yield started_broker
+    started_broker.mend()
+
+
+@pytest.fixture
+def breakable(broker: Broker, redis_server: RedisServer) -> Deployment:
+    """A deployment on this broker, by the direct way, and on the shared Redis."""
+    name = f"f{uuid.uuid4().hex[:10]}"
+    return Deployment(broker.direct, redis_server.url(next(DATABASE_NUMBERS)), f"{name}.", name, real_kafka=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

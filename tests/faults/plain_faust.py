@@ -2,7 +2,8 @@
 
 `python -m tests.faults.plain_faust worker` reads the SYNCLINE_* variables of a worker, which say where. The
 session alone is not Faust's default (60 s), so that a dead worker's partitions move as soon as ours do. What it
-keeps of an entity is the places of its changes, so that each loss and each double count can be seen.
+keeps of an entity is its newest change and the places of all of them, so that each loss and each double count can
+be seen, and so that what it sends is about as long as what we send.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def sink_topic(settings: Settings) -> str:
 
 def changelog_topic(settings: Settings) -> str:
     """The changelog of its table, as Faust names it."""
-    return f"{settings.app_id}-places-changelog"
+    return f"{settings.app_id}-states-changelog"
 
 
 def build(settings: Settings) -> faust.App:
@@ -51,13 +52,14 @@ def build(settings: Settings) -> faust.App:
         value_serializer="raw",
         partitions=settings.partitions,
     )
-    places = app.Table("places", key_type=bytes, partitions=settings.partitions)
+    states = app.Table("states", key_type=bytes, partitions=settings.partitions)
 
     @app.agent(changes, name="count")
     async def count(stream: Any) -> None:
         async for event in stream.events():
             place = f"{event.message.partition}:{event.message.offset}"
-            places[event.key] = [*(places.get(event.key) or []), place]
+            known = states.get(event.key) or {"places": []}
+            states[event.key] = {"places": [*known["places"], place], "newest": event.value.hex()}
             await sink.send(key=event.key, value=place.encode())
 
     return app

@@ -67,7 +67,7 @@ class Report:
 
     def add_plain(self, fault: str, what: str, outcome: PlainOutcome) -> None:
         """Add what the same fault does to plain Faust."""
-        words = f"{outcome.lost:,} of {outcome.changes:,} lost, {outcome.doubled:,} counted twice"
+        words = f"{outcome.lost:,} of {outcome.committed:,} lost, {outcome.doubled:,} counted twice"
         words += f", {outcome.unread:,} not read" if outcome.unread else ""
         print(f"\n{fault} plain Faust: {words}")
         self.rows.setdefault(fault, Row(what)).plain = words

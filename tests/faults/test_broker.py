@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from agents.ending import EX_SOFTWARE
-from syncline.embedded import free_port
-from tests.conftest import DATABASE_NUMBERS, Deployment
-from tests.faults.proxy import Proxy
+from tests.conftest import Deployment
+from tests.faults.broker import Broker
 from tests.faults.report import Report
 from tests.faults.run import FaultRun
-from tests.servers.kafka import KafkaServer
-from tests.servers.redis import RedisServer
 
 pytestmark = pytest.mark.real_kafka
 
@@ -28,46 +22,6 @@ PATIENCE_SECONDS = 60.0
 BLACK_SECONDS = 45.0
 #: Small ones, so that some are under way at any moment in which a backlog is worked off.
 SMALL_BATCHES = {"batch_records": 10, "send_seconds": 3.0}
-
-
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """A broker with two ways to it: `direct` (host:port), and through the proxy."""
-
-    server: KafkaServer
-    direct: str
-    proxy: Proxy
-
-
-@pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A broker for these tests alone: starting one takes as long as some of them do."""
-    port = free_port()
-    server = KafkaServer(tmp_path_factory.mktemp("broker"), advertised_port=port)
-    server.start()
-    # To those who ask it on this listener it advertises the same, to all others the proxy.
-    direct = re.search(r"^advertised\.listeners=.*INTERNAL://(\S+)$", server.settings.read_text(), re.MULTILINE)
-    assert direct is not None
-    with Proxy(server.port, port) as proxy:
-        yield Broker(server, direct[1], proxy)
-    server.kill()
-
-
-@pytest.fixture
-def broker(started: Broker) -> Iterator[Broker]:
-    """The broker in good health, whatever the test before did to it."""
-    yield started
-    started.proxy.heal()
-    if not started.server.running:
-        started.server.start()
-    started.server.resume()
-
-
-@pytest.fixture
-def deployment(broker: Broker, redis_server: RedisServer) -> Deployment:
-    """A deployment on this broker, by the direct way, and on the shared Redis."""
-    name = f"f{uuid.uuid4().hex[:10]}"
-    return Deployment(broker.direct, redis_server.url(next(DATABASE_NUMBERS)), f"{name}.", name, real_kafka=True)
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -92,10 +46,10 @@ def with_backlog(run: FaultRun) -> int:
     return number
 
 
-def test_broker_killed_and_paused(broker: Broker, deployment: Deployment, tmp_path: Path, report: Report) -> None:
+def test_broker_killed_and_paused(broker: Broker, breakable: Deployment, tmp_path: Path, report: Report) -> None:
     """F09: a broker killed and started again three times, and paused for 20 s, under load: nothing is lost."""
     settings = {"send_seconds": 5.0}
-    with FaultRun(deployment, tmp_path, seed=9, changes=6000, per_second=100, settings=settings) as run:
+    with FaultRun(breakable, tmp_path, seed=9, changes=6000, per_second=100, settings=settings) as run:
         run.start_worker()
         run.start_worker()
         run.until_ready()
@@ -121,10 +75,10 @@ def test_broker_killed_and_paused(broker: Broker, deployment: Deployment, tmp_pa
 
 
 def test_broker_down_longer_than_a_send_may_last(
-    broker: Broker, deployment: Deployment, tmp_path: Path, report: Report
+    broker: Broker, breakable: Deployment, tmp_path: Path, report: Report
 ) -> None:
     """F10: a worker whose sends get no answer in time ends and commits nothing; back again, all is right."""
-    with FaultRun(deployment, tmp_path, seed=10, changes=4000, per_second=8000, settings=SMALL_BATCHES) as run:
+    with FaultRun(breakable, tmp_path, seed=10, changes=4000, per_second=8000, settings=SMALL_BATCHES) as run:
         worker = run.workers[with_backlog(run)]
         run.fault()
         broker.server.kill()
@@ -138,16 +92,18 @@ def test_broker_down_longer_than_a_send_may_last(
     assert outcome.wrong == ()
 
 
-def test_slow_broker_and_killed_worker(broker: Broker, deployment: Deployment, tmp_path: Path, report: Report) -> None:
+def test_slow_broker_and_killed_worker(broker: Broker, breakable: Deployment, tmp_path: Path, report: Report) -> None:
     """F11: a worker that waits 0.6 s for every answer is killed in the middle of its work: nothing is lost."""
     with FaultRun(
-        deployment, tmp_path, seed=11, changes=3000, per_second=100, partitions=2, worker_kafka=broker.proxy.address
+        breakable, tmp_path, seed=11, changes=8000, per_second=1000, partitions=2, worker_kafka=broker.proxy.address
     ) as run:
         number = run.start_worker()
+        run.start_worker()
         run.until_ready()
         broker.proxy.delay(0.3)
         run.publish()
-        until(lambda: committed(run), "any progress over the slow way")
+        for _ in range(2):
+            run.until_progress()
         run.kill_worker(number)
         run.drain()
         broker.proxy.heal()
@@ -156,12 +112,12 @@ def test_slow_broker_and_killed_worker(broker: Broker, deployment: Deployment, t
     assert outcome.wrong == ()
 
 
-def test_black_broker_during_recovery(broker: Broker, deployment: Deployment, tmp_path: Path, report: Report) -> None:
+def test_black_broker_during_recovery(broker: Broker, breakable: Deployment, tmp_path: Path, report: Report) -> None:
     """F12: when the broker falls silent in a recovery, the worker ends or completes it, and is never idle after."""
     settings = {"recovery_seconds": 60.0}
     told = broker.proxy.address
     with FaultRun(
-        deployment, tmp_path, seed=12, changes=7000, per_second=100, settings=settings, worker_kafka=told
+        breakable, tmp_path, seed=12, changes=7000, per_second=100, settings=settings, worker_kafka=told
     ) as run:
         first = run.start_worker()
         run.publish()
@@ -182,9 +138,9 @@ def test_black_broker_during_recovery(broker: Broker, deployment: Deployment, tm
     assert outcome.wrong == ()
 
 
-def test_sigterm_under_load(broker: Broker, deployment: Deployment, tmp_path: Path, report: Report) -> None:
+def test_sigterm_under_load(broker: Broker, breakable: Deployment, tmp_path: Path, report: Report) -> None:
     """F22: SIGTERM under load, once and twice in a row, ends a worker in order with code 0: nothing is lost."""
-    with FaultRun(deployment, tmp_path, seed=22, changes=5000, per_second=300) as run:
+    with FaultRun(breakable, tmp_path, seed=22, changes=5000, per_second=300) as run:
         run.publish()
         for terms in (1, 2):
             number = run.start_worker()
@@ -204,10 +160,10 @@ def test_sigterm_under_load(broker: Broker, deployment: Deployment, tmp_path: Pa
 
 
 def test_sigterm_while_the_broker_is_down(
-    broker: Broker, deployment: Deployment, tmp_path: Path, report: Report
+    broker: Broker, breakable: Deployment, tmp_path: Path, report: Report
 ) -> None:
     """F22: SIGTERM while the broker is down ends a worker by itself, its work under way or not: nothing is lost."""
-    with FaultRun(deployment, tmp_path, seed=23, changes=4000, per_second=8000, settings=SMALL_BATCHES) as run:
+    with FaultRun(breakable, tmp_path, seed=23, changes=4000, per_second=8000, settings=SMALL_BATCHES) as run:
         busy = run.supervisor.release(with_backlog(run))
         broker.server.kill()
         assert busy.end(signal.SIGTERM) in (0, EX_SOFTWARE), run.log_of(0)[-2000:]

@@ -1,4 +1,4 @@
-"""The faults bite: what they do to plain Faust, which is not judged but must have been measured."""
+"""The faults bite: what they do to plain Faust is counted and printed, and how much it is, is not judged."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Deployment
+from tests.faults.broker import Broker
 from tests.faults.plain_run import PlainRun
 from tests.faults.report import Report
 
@@ -18,7 +19,7 @@ SESSION_SECONDS = 3.0
 
 
 def test_plain_faust_killed_at_random(deployment: Deployment, tmp_path: Path, report: Report) -> None:
-    """Random kills under load: what plain Faust's table and sink lack afterwards, or hold twice, is counted."""
+    """F01: after random kills all is published, and of what plain Faust committed its loss can be counted."""
     chance = random.Random(1)
     with PlainRun(
         deployment, tmp_path, seed=101, changes=5_000, per_second=200, session_seconds=SESSION_SECONDS
@@ -28,10 +29,13 @@ def test_plain_faust_killed_at_random(deployment: Deployment, tmp_path: Path, re
             run.kill_worker(chance.randrange(2))
         outcome = run.measure()
     report.add_plain("F01", "a random worker is killed", outcome)
+    assert outcome.published >= len(run.items)
+    assert outcome.committed > 0
+    assert outcome.lost <= outcome.committed
 
 
 def test_plain_faust_paused_beyond_its_session(deployment: Deployment, tmp_path: Path, report: Report) -> None:
-    """A worker stopped beyond its session: what plain Faust lacks afterwards, or holds twice, is counted."""
+    """F06: after a pause beyond the session all is published, and plain Faust's loss can be counted."""
     with PlainRun(
         deployment, tmp_path, seed=601, changes=5_000, per_second=300, session_seconds=SESSION_SECONDS
     ) as run:
@@ -40,3 +44,33 @@ def test_plain_faust_paused_beyond_its_session(deployment: Deployment, tmp_path:
         run.resume_worker(0)
         outcome = run.measure()
     report.add_plain("F06", "a worker is stopped beyond its session", outcome)
+    assert outcome.published >= len(run.items)
+    assert outcome.committed > 0
+    assert outcome.lost <= outcome.committed
+
+
+def test_plain_faust_killed_behind_a_slow_broker(
+    broker: Broker, breakable: Deployment, tmp_path: Path, report: Report
+) -> None:
+    """F11: after a kill behind a slow broker all is published, and plain Faust's loss can be counted."""
+    with PlainRun(
+        breakable,
+        tmp_path,
+        seed=11,
+        changes=8_000,
+        per_second=1_000,
+        session_seconds=6.0,
+        partitions=2,
+        worker_kafka=broker.proxy.address,
+    ) as run:
+        broker.proxy.delay(0.3)
+        for _ in range(2):
+            run.until_progress()
+        run.kill_worker(0)
+        run.until_published()
+        broker.proxy.heal()
+        outcome = run.measure()
+    report.add_plain("F11", "0.6 s for every answer, worker killed", outcome)
+    assert outcome.published >= len(run.items)
+    assert outcome.committed > 0
+    assert outcome.lost <= outcome.committed
