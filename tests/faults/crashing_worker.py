@@ -1,7 +1,8 @@
 """A worker that is gone at one boundary between two effects: `python -m tests.faults.crashing_worker NAME N`.
 
 The product has no hooks for it: its methods are wrapped here, and the process ends (os._exit, as kill -9 does)
-at the N-th time that it comes to the boundary. Of changelog and records, which are sent together, the other
+at the N-th time that it comes to the boundary; with a third argument, `stop`, it stands still there (SIGSTOP) until
+somebody lets it go on. Of changelog and records, which are sent together, the other
 is held back where only one may have arrived.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -33,10 +35,10 @@ BOUNDARIES = (
 
 
 class Crash:
-    """Ends the process when `reached` is called for the `times`-th time."""
+    """Ends or stops the process when `reached` is called for the `times`-th time."""
 
-    def __init__(self, times: int) -> None:
-        self._left = times
+    def __init__(self, times: int, *, stop: bool) -> None:
+        self._left, self._stop = times, stop
 
     @property
     def next(self) -> bool:
@@ -46,7 +48,9 @@ class Crash:
     def reached(self) -> None:
         """Count one arrival at the boundary."""
         self._left -= 1
-        if self._left == 0:
+        if self._left == 0 and self._stop:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif self._left == 0:
             os.write(2, b"crashing_worker: gone\n")
             os._exit(CRASHED)
 
@@ -96,9 +100,8 @@ def crash_in_commits(crash: Crash) -> None:
     LaneConsumer._commit = committing  # type: ignore[method-assign, assignment]
 
 
-def arm(boundary: str, times: int, names: TopicNames) -> None:
+def arm(boundary: str, crash: Crash, names: TopicNames) -> None:
     """Wrap what belongs to the boundary."""
-    crash = Crash(times)
     when, _, effect = boundary.partition("_")
     if effect == "ack":
         crash_in_acks(when, names.changes, crash)
@@ -112,5 +115,6 @@ def arm(boundary: str, times: int, names: TopicNames) -> None:
 
 if __name__ == "__main__":
     settings = load_settings()
-    arm(sys.argv[1], int(sys.argv[2]), TopicNames.with_prefix(settings.topic_prefix))
+    crash = Crash(int(sys.argv[2]), stop=sys.argv[3:] == ["stop"])
+    arm(sys.argv[1], crash, TopicNames.with_prefix(settings.topic_prefix))
     main(settings)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,24 @@ REPEAT_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """What is published. seed, entities: which changes, of how many entities.
+
+    changes: how many; None: on and on until it is told to finish, so that faults always meet a running load.
+    per_second: at which rate.
+    """
+
+    seed: int = 1
+    changes: int | None = 4000
+    per_second: float = 400.0
+    entities: int = 1000
+
+    def items(self) -> Iterator[Item]:
+        """The items, in the order in which they are to be published; the same ones each time."""
+        return itertools.islice(Generator(self.seed, self.entities).items(), self.changes)
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One record of `changes`. change: its JSON form, None for a record that belongs in dead letters."""
 
@@ -50,7 +69,7 @@ class Item:
 
 
 class Generator:
-    """Makes the items of one seed: `items()` is the same list for the same arguments."""
+    """Makes the items of one seed, without end."""
 
     def __init__(self, seed: int, entities: int) -> None:
         self._chance = random.Random(seed)
@@ -59,21 +78,20 @@ class Generator:
         self._recent: list[Item] = []
         self._now = START_MS
 
-    def items(self, count: int) -> list[Item]:
-        """So many items, in the order in which they are to be published."""
-        items: list[Item] = []
-        for number in range(count):
+    def items(self) -> Iterator[Item]:
+        """One after the other."""
+        for number in itertools.count():
             self._now += STEP_MS
             kind = self._chance.random()
             if kind < BAD or not self._recent:
-                items.append(self._bad(number) if self._recent else self._good(follow=False))
+                item = self._bad(number) if self._recent else self._good(follow=False)
             elif kind < BAD + DUPLICATES:
-                items.append(self._chance.choice(self._recent))
+                item = self._chance.choice(self._recent)
             else:
-                items.append(self._good(follow=kind < BAD + DUPLICATES + CONFLICTING))
-            if items[-1].change is not None:
-                self._recent = [*self._recent[1 - FOLLOWS_WITHIN :], items[-1]]
-        return items
+                item = self._good(follow=kind < BAD + DUPLICATES + CONFLICTING)
+            if item.change is not None:
+                self._recent = [*self._recent[1 - FOLLOWS_WITHIN :], item]
+            yield item
 
     def _good(self, *, follow: bool) -> Item:
         """A change; with `follow` one of what another source changed a moment before, unaware of it."""
@@ -124,15 +142,19 @@ class Generator:
 class Feed(threading.Thread):
     """Publishes items at a steady rate in the background, repeating what Kafka did not take.
 
+    It ends when there are no more, or when it is told to. published: to which each item is added before it is sent.
     failure: what ended it early. repeated: how many records were sent again, and may be in the log twice.
     """
 
-    def __init__(self, kafka: str, prefix: str, items: Sequence[Item], per_second: float) -> None:
+    def __init__(
+        self, kafka: str, prefix: str, items: Iterator[Item], per_second: float, published: list[Item]
+    ) -> None:
         super().__init__(name="feed", daemon=True)
         self.failure: BaseException | None = None
         self.repeated = 0
         self._kafka, self._prefix, self._items, self._per_second = kafka, prefix, items, per_second
-        self._cancelled = threading.Event()
+        self._published = published
+        self._finished, self._cancelled = threading.Event(), threading.Event()
 
     def run(self) -> None:
         try:
@@ -140,23 +162,28 @@ class Feed(threading.Thread):
         except BaseException as error:
             self.failure = error
 
+    def finish(self) -> None:
+        """Have it end once Kafka has taken what was begun."""
+        self._finished.set()
+
     def cancel(self) -> None:
-        """End it before it has published everything."""
+        """Have it end, whatever Kafka has taken."""
+        self._finished.set()
         self._cancelled.set()
 
     async def _publish(self) -> None:
         size = max(1, round(self._per_second / CHUNKS_A_SECOND))
-        started = time.monotonic()
+        due = time.monotonic()
         async with Publisher(self._kafka, self._prefix) as publisher:
-            for first in range(0, len(self._items), size):
-                await asyncio.sleep(started + first / self._per_second - time.monotonic())
+            while not self._finished.is_set() and (chunk := list(itertools.islice(self._items, size))):
+                await asyncio.sleep(due - time.monotonic())
+                due += len(chunk) / self._per_second
+                self._published += chunk
                 # A record without a value is what the publisher never makes, and what anybody can send.
-                chunk = [Encoded(item.key, item.value) for item in self._items[first : first + size]]  # type: ignore[arg-type]
-                while not await self._taken(publisher, chunk):
+                encoded = [Encoded(item.key, item.value) for item in chunk]  # type: ignore[arg-type]
+                while not await self._taken(publisher, encoded):
                     self.repeated += len(chunk)
                     await asyncio.sleep(REPEAT_SECONDS)
-                if self._cancelled.is_set():
-                    return
 
     async def _taken(self, publisher: Publisher, chunk: list[Encoded]) -> bool:
         """Whether Kafka acknowledged all of it; part of it may be there if not."""

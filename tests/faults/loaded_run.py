@@ -88,6 +88,11 @@ class LoadedRun(ABC):
             assert time.monotonic() < deadline, f"seed {self.seed}: {trouble} after {timeout_seconds:g} s"
             time.sleep(0.05)
 
+    def until_recovered(self) -> None:
+        """Wait until all that was in the log at the last fault is resolved and committed."""
+        at = self.faults[-1]
+        self.until(lambda: self.progress.recovery_seconds(at) is not None, "what was in the log is not resolved")
+
     def fault(self) -> None:
         """Note that a fault happens now, whose recovery is to be measured."""
         self.faults.append(time.monotonic())

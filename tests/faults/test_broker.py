@@ -4,73 +4,56 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from agents.ending import EX_SOFTWARE
 from tests.conftest import Deployment
+from tests.faults.blows import SLOW, WORKERS, kill_behind_slow_broker
 from tests.faults.broker import Broker
 from tests.faults.report import Report
 from tests.faults.run import FaultRun
 
 pytestmark = pytest.mark.real_kafka
 
-PATIENCE_SECONDS = 60.0
+#: More than a send may last, and than a session.
+PAUSE_SECONDS = 20.0
 #: More than broker_request_timeout (agents/app.py), which no setting makes shorter.
 BLACK_SECONDS = 45.0
 #: Small ones, so that some are under way at any moment in which a backlog is worked off.
 SMALL_BATCHES = {"batch_records": 10, "send_seconds": 3.0}
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    """Wait until it is true."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen in {PATIENCE_SECONDS:g} s"
-        time.sleep(0.05)
-
-
-def committed(run: FaultRun) -> int:
-    """How many offsets were committed when the group was last asked."""
-    return sum(run.progress.samples[-1].committed) if run.progress.samples else 0
-
-
 def with_backlog(run: FaultRun) -> int:
     """Publish everything, start a worker, and return its number when it is in the middle of that."""
     run.publish()
-    until(lambda: not run.feed.is_alive(), "the end of publishing")
+    run.until_published()
     number = run.start_worker()
-    until(lambda: committed(run), "a first commit")
+    run.until_progress()
+    assert run.progress.committed < len(run.items), "nothing is left to do"
     return number
 
 
 def test_broker_killed_and_paused(broker: Broker, breakable: Deployment, tmp_path: Path, report: Report) -> None:
     """F09: a broker killed and started again three times, and paused for 20 s, under load: nothing is lost."""
     settings = {"send_seconds": 5.0}
-    with FaultRun(breakable, tmp_path, seed=9, changes=6000, per_second=100, settings=settings) as run:
-        run.start_worker()
-        run.start_worker()
-        run.until_ready()
-        run.publish()
+    with FaultRun(breakable, tmp_path, seed=9, changes=None, per_second=100, settings=settings) as run:
+        run.begin(WORKERS)
         for _ in range(3):
-            time.sleep(3.0)
-            assert run.feed.is_alive()
             run.fault()
             broker.server.kill()
             time.sleep(1.0)
             broker.server.start()
-        time.sleep(3.0)
-        assert run.feed.is_alive()
+            run.until_progress()
         run.fault()
         broker.server.pause()
-        time.sleep(20.0)
+        time.sleep(PAUSE_SECONDS)
         broker.server.resume()
         run.drain()
-        assert 0 not in {code for _, code in run.supervisor.codes}
         outcome = run.verify()
-    report.add("F09", "broker killed 3 times, paused 20 s", outcome)
+    report.add("F09", f"broker killed 3 times, paused {PAUSE_SECONDS:g} s", outcome)
+    assert 0 not in run.codes()
     assert outcome.wrong == ()
 
 
@@ -82,8 +65,7 @@ def test_broker_down_longer_than_a_send_may_last(
         worker = run.workers[with_backlog(run)]
         run.fault()
         broker.server.kill()
-        assert committed(run) < len(run.items), "killed too late to show anything"
-        until(lambda: worker.code is not None, "the end of the worker")
+        run.until(lambda: worker.code is not None, "the worker has not ended")
         assert worker.code == EX_SOFTWARE, run.log_of(0)[-2000:]
         broker.server.start()
         run.drain()
@@ -95,20 +77,14 @@ def test_broker_down_longer_than_a_send_may_last(
 def test_slow_broker_and_killed_worker(broker: Broker, breakable: Deployment, tmp_path: Path, report: Report) -> None:
     """F11: a worker that waits 0.6 s for every answer is killed in the middle of its work: nothing is lost."""
     with FaultRun(
-        breakable, tmp_path, seed=11, changes=8000, per_second=1000, partitions=2, worker_kafka=broker.proxy.address
+        breakable, tmp_path, seed=11, changes=None, per_second=1000, partitions=2, worker_kafka=broker.proxy.address
     ) as run:
-        number = run.start_worker()
-        run.start_worker()
-        run.until_ready()
-        broker.proxy.delay(0.3)
-        run.publish()
-        for _ in range(2):
-            run.until_progress()
-        run.kill_worker(number)
+        run.begin(WORKERS)
+        kill_behind_slow_broker(run, broker.proxy)
         run.drain()
         broker.proxy.heal()
         outcome = run.verify()
-    report.add("F11", "0.6 s for every answer, worker killed", outcome)
+    report.add("F11", SLOW, outcome)
     assert outcome.wrong == ()
 
 
@@ -117,36 +93,33 @@ def test_black_broker_during_recovery(broker: Broker, breakable: Deployment, tmp
     settings = {"recovery_seconds": 60.0}
     told = broker.proxy.address
     with FaultRun(
-        breakable, tmp_path, seed=12, changes=7000, per_second=100, settings=settings, worker_kafka=told
+        breakable, tmp_path, seed=12, changes=None, per_second=300, settings=settings, worker_kafka=told
     ) as run:
-        first = run.start_worker()
-        run.publish()
-        until(lambda: committed(run) > 500, "enough states to recover")
-        run.stop_worker(first)
+        run.begin(1)
+        run.until(lambda: run.progress.committed > 1000, "there are not enough states to recover")
+        run.stop_worker(0)
         broker.proxy.delay(0.1)
         second = run.start_worker()
-        until(lambda: "Restoring state from changelog" in run.log_of(second), "the recovery")
+        run.until(lambda: "Restoring state from changelog" in run.log_of(second), "no recovery began")
         run.fault()
         broker.proxy.half_open()
         assert "Worker ready" not in run.log_of(second)
         time.sleep(BLACK_SECONDS)
         broker.proxy.heal()
         run.drain()
-        assert 0 not in {code for _, code in run.supervisor.codes}
         outcome = run.verify()
     report.add("F12", "broker silent for 45 s in a recovery", outcome)
+    assert 0 not in run.codes()
     assert outcome.wrong == ()
 
 
 def test_sigterm_under_load(broker: Broker, breakable: Deployment, tmp_path: Path, report: Report) -> None:
     """F22: SIGTERM under load, once and twice in a row, ends a worker in order with code 0: nothing is lost."""
-    with FaultRun(breakable, tmp_path, seed=22, changes=5000, per_second=300) as run:
+    with FaultRun(breakable, tmp_path, seed=22, changes=None, per_second=300) as run:
         run.publish()
         for terms in (1, 2):
             number = run.start_worker()
-            before = committed(run)
-            until(lambda: committed(run) > before, "any progress")  # noqa: B023
-            assert run.feed.is_alive()
+            run.until_progress()
             worker = run.supervisor.release(number)
             for _ in range(terms - 1):
                 worker.send(signal.SIGTERM)

@@ -12,6 +12,8 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 from agents.settings import Settings
 from syncline.embedded import LOOPBACK, WATCHDOG, free_port
 from syncline.local import environment_of, with_changes
@@ -50,6 +52,11 @@ class Worker:
     def code(self) -> int | None:
         """The code it ended with (minus a signal's number), None while it runs."""
         return self._process.poll()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it stands still after SIGSTOP."""
+        return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal; nothing when it has ended."""
