@@ -16,6 +16,8 @@ from tests.servers.redis import RedisServer
 REPORT = pytest.StashKey[Report]()
 # Taken out of the environment: a worker refuses a SYNCLINE_* name that is no setting of it.
 WRITE = os.environ.pop("SYNCLINE_WRITE_REPORT", "") == "1"
+SOAK_SECONDS = float(os.environ.pop("SYNCLINE_SOAK_SECONDS", "180"))
+SOAK_SEED = int(os.environ.pop("SYNCLINE_SOAK_SEED", "31"))
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +45,18 @@ def breakable(broker: Broker, redis_server: RedisServer) -> Deployment:
     """A deployment on this broker, by the direct way, and on the shared Redis."""
     name = f"f{uuid.uuid4().hex[:10]}"
     return Deployment(broker.direct, redis_server.url(next(DATABASE_NUMBERS)), f"{name}.", name, real_kafka=True)
+
+
+@pytest.fixture
+def soak_seconds() -> float:
+    """How long faults come at random: 3 minutes, or SYNCLINE_SOAK_SECONDS."""
+    return SOAK_SECONDS
+
+
+@pytest.fixture
+def soak_seed() -> int:
+    """What decides which and when: always the same, or SYNCLINE_SOAK_SEED."""
+    return SOAK_SEED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
