@@ -70,7 +70,7 @@ async def throughput(job: Job, slow_changes: int, rounds: int, peers: Sequence[P
     """The results of all runs. NotInstalled: a peer cannot be run here. RunFailed: it did not do the job."""
     results = []
     for peer in peers:
-        peer.versions()  # so that what is missing is known, or made, before the first run
+        peer.versions()  # now, so that what can be installed is, and what cannot is known, before the first run
     async with stage(job, slow_changes) as here:
         for number in range(rounds):
             for peer in peers if number % 2 == 0 else reversed(peers):

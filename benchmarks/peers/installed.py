@@ -45,13 +45,14 @@ def kafka_streams_classpath() -> str:
 
 
 def quix_versions() -> Mapping[str, str]:
-    """Those that matter, by package."""
+    """Those that matter, by package. Raises NotInstalled."""
+    quix_python()
     pins = dict(line.split("==") for line in REQUIREMENTS.read_text().splitlines() if "==" in line)
     return {name: pins[name] for name in ("quixstreams", "confluent-kafka", "rocksdict", "orjson", "redis", "hiredis")}
 
 
 def kafka_streams_versions() -> Mapping[str, str]:
-    """Those that matter, by jar, and of the Java that runs them."""
+    """Those that matter, by jar, and of the Java that runs them. Raises NotInstalled."""
     jars = Path(kafka_streams_classpath().partition(":")[2]).parent
     names = [jar.stem.rpartition("-") for jar in jars.glob("*.jar")]
     found = {name: version for name, _, version in names}

@@ -30,8 +30,8 @@ class Peer:
     """One system, as one worker process.
 
     stock: it reads JSON and does the simple job of `fold.py`. view: it also writes Redis. slow: it gets fewer changes.
-    what, settings: for the table's legend. command: arguments of its process; the first call installs what it needs
-    and raises NotInstalled where that cannot be. versions: by package.
+    what, settings: for the table's legend. command: arguments of its process. versions: by package; asking for them
+    installs what the system needs, and raises NotInstalled where that cannot be.
     """
 
     name: str
