@@ -199,7 +199,7 @@ async def wait_until_done(
             alive()
             if ends is None and await cluster.committed(place.name, place.names.changes) >= changes:
                 if peer.stock or not peer.view:
-                    return  # the peers commit after the answer of Redis
+                    return  # the peers commit after the answer of Redis, or send it the last of a pipeline as they end
                 ends = sum((await cluster.ends(place.names.records)).values())
             if ends is not None and sum(map(int, (await client.hgetall(PROGRESS_KEY)).values())) >= ends:
                 return
