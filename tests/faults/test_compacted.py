@@ -15,10 +15,9 @@ from streams.topics import CHANGELOG, RECORDS
 from tests.conftest import Deployment
 from tests.faults.alterations import alter_settings
 from tests.faults.ledger import Log, folded, read_log
-from tests.faults.load import Feed
 from tests.faults.report import Report
 from tests.faults.run import FaultRun
-from tests.faults.waiting import until
+from tests.faults.waiting import published, until
 
 pytestmark = pytest.mark.real_kafka
 
@@ -57,7 +56,7 @@ def test_cold_start_on_compacted_topics(deployment: Deployment, tmp_path: Path, 
         run.fault()
         run.start_worker()
         run.drain()
-        publish_again(run)
+        published(run, run.items)  # once more: duplicates, which a state that forgot a deletion would take for news
         run.drain()
         outcome = run.verify()
     report.add("F23", "cold start on compacted topics, view from an old copy", outcome)
@@ -81,11 +80,3 @@ def cleaned(before: Log, now: Log) -> bool:
 def deleted(log: Log) -> set[bytes]:
     """The keys whose last record is a tombstone."""
     return {record.key for records in log.values() for record in records} - folded(log).keys()
-
-
-def publish_again(run: FaultRun) -> None:
-    """Publish everything once more: duplicates, which a state that forgot a deletion would take for news."""
-    feed = Feed(run.deployment.kafka, run.deployment.topic_prefix, run.items, per_second=1000)
-    feed.start()
-    feed.join()
-    assert feed.failure is None

@@ -48,6 +48,7 @@ def test_rebalance_storm(deployment: Deployment, tmp_path: Path, report: Report)
     assert came >= FEWEST
     assert run.codes() == []
     assert stood < STUCK_SECONDS
+    assert outcome.stale == 0
     assert outcome.wrong == ()
 
 

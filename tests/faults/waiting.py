@@ -1,11 +1,12 @@
-"""Waiting for what a fault test cannot hurry: a condition, or the end of a worker that must end by itself."""
+"""Waiting for what a fault test cannot hurry: a condition, a worker that must end by itself, records to be in Kafka."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from tests.faults.run import PATIENCE_SECONDS
+from tests.faults.load import Feed, Item
+from tests.faults.run import PATIENCE_SECONDS, FaultRun
 from tests.faults.worker import Worker
 
 
@@ -15,6 +16,14 @@ def until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen in {PATIENCE_SECONDS:g} s"
         time.sleep(0.1)
+
+
+def published(run: FaultRun, items: Sequence[Item]) -> None:
+    """Publish these, besides what the run publishes, and wait until Kafka has them."""
+    feed = Feed(run.deployment.kafka, run.deployment.topic_prefix, items, per_second=1000)
+    feed.start()
+    feed.join()
+    assert feed.failure is None
 
 
 def ended(worker: Worker) -> int:
