@@ -103,7 +103,7 @@ class SynclineApp(LaneApp):
                 marks = {p: self.producer.take_over(p, work.names.changelog) for p in sorted(partitions)}
                 for partition, mark in zip(marks, await asyncio.gather(*marks.values()), strict=True):
                     if mark is not None:
-                        work.table.written(partition, OffsetRange(mark, mark + 1, True))
+                        work.table.followed_by(partition, OffsetRange(mark, mark + 1, True))
         except (TimeoutError, KafkaError) as error:
             reason = f"not done within {seconds:g} s" if isinstance(error, TimeoutError) else str(error)
             end_process(EX_SOFTWARE, f"taking over partitions {sorted(partitions)}: {reason}")

@@ -212,15 +212,20 @@ class EntityTable(faust.Table):
         return [] if said >= last else [Row(APPLIED_KEY, self.empty_state(partition, last))]
 
     def written(self, partition: int, states: Iterable[tuple[bytes, bytes]], last: int, records: OffsetRange) -> None:
-        """Take note that the changelog records of a batch up to offset `last` are acknowledged by Kafka.
-
-        They count as contained only where they follow what the states contain already: between them may lie what
-        another worker sent late, and a partition that comes back to us must read that.
-        """
+        """Take note that the changelog records of a batch up to offset `last` are acknowledged by Kafka."""
         held = self.data.partitions.get(partition)
         if held is None:  # given away meanwhile, and closed
             return
         held.keep(states)
         held.applied = max(held.applied, last)
+        self.followed_by(partition, records)
+
+    def followed_by(self, partition: int, records: OffsetRange) -> None:
+        """Take note that these records of the changelog are our own.
+
+        They count as contained only where they follow what the states contain already: between them may lie what
+        another worker sent late, and a partition that comes back to us must read that.
+        """
+        held = self.data.partition(partition)
         if records.whole and records.first <= held.contained + 1:
             held.contained, held.contained_at = max(held.contained, records.next - 1), time()

@@ -75,12 +75,11 @@ async def test_a_partition_of_somebody_else_is_not_applied(home: Home) -> None:
 async def test_what_others_wrote_between_is_read_when_the_partition_comes_back(home: Home) -> None:
     """Our own records count as contained only where nobody else's lie between them and what is contained."""
     table, _ = new_table(home)
-    table.partition(0)
-    table.written(0, [], 0, OffsetRange(0, 3, whole=True))
-    table.written(0, [], 0, OffsetRange(4, 6, whole=True))
-    table.written(0, [], 0, OffsetRange(3, 9, whole=False))
+    table.followed_by(0, OffsetRange(0, 3, whole=True))
+    table.followed_by(0, OffsetRange(4, 6, whole=True))
+    table.followed_by(0, OffsetRange(3, 9, whole=False))
     assert table.persisted_offset(TP(CHANGELOG, 0)) == 2
-    table.written(0, [], 0, OffsetRange(3, 4, whole=True))
+    table.followed_by(0, OffsetRange(3, 4, whole=True))
     assert table.persisted_offset(TP(CHANGELOG, 0)) == 3
 
 

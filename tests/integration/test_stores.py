@@ -21,6 +21,8 @@ from tests.faults.worker import NORMAL, Worker
 from tests.integration.shell import Shell, worker_settings
 
 PARTITIONS = 2
+#: With these a worker begins, one for each partition (agents/fencing.py; not on the embedded broker).
+MARKS = PARTITIONS
 PLACES = ("table", "records", "view", "replay")
 PATIENCE_SECONDS = 60.0
 
@@ -98,12 +100,12 @@ def test_stopped_in_order_it_reads_only_what_is_new(place: Place) -> None:
     before = place.written()
     place.publish(range(60, 130))
     assert place.work(signal.SIGTERM, store="memory") == 0
-    assert place.recovered() == before
+    assert before <= place.recovered() <= before + MARKS
     new = place.written() - before
     place.publish(range(125, 140))
     assert place.work(signal.SIGTERM, **rocksdb(place.directory)) == 0
     # Faust begins with the last record that is known already, of each partition.
-    assert new <= place.recovered() <= new + PARTITIONS
+    assert new <= place.recovered() <= new + PARTITIONS + MARKS
     place.shell.out("digest", *PLACES)
     assert place.work(signal.SIGTERM, **rocksdb(place.directory)) == 0
     assert place.recovered() == 0
@@ -117,7 +119,7 @@ def test_killed_it_reads_all(place: Place) -> None:
     written = place.written()
     place.publish(range(125, 140))
     assert place.work(signal.SIGTERM, **rocksdb(place.directory)) == 0
-    assert place.recovered() == written
+    assert written <= place.recovered() <= written + MARKS
     assert place.log.count("they were not closed in order") == PARTITIONS
     place.shell.out("digest", *PLACES)
 
