@@ -24,6 +24,7 @@ from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
 
+from agents.bare_records import BareRecords
 from agents.boottime import boottime
 from agents.ending import EX_CONFIG, end_process
 from agents.fencing import FENCE_KEY, PartitionIdentities, next_epoch, with_identities
@@ -276,6 +277,7 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
+        self._ensure_consumer()._fetcher._records = BareRecords(self.consumer.app.tables.changelog_topics)
         coordinator = self._ensure_consumer()._coordinator
         heartbeat = coordinator._do_heartbeat
 
