@@ -111,3 +111,14 @@ def test_a_directory_that_cannot_be_used_ends_the_worker(tmp_path: Path) -> None
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, "SYNCLINE_DATA_DIR cannot be used" in done.stderr) == (78, True)
+
+
+def test_without_rocksdict_the_worker_says_what_to_install(tmp_path: Path) -> None:
+    """The store is an extra; without it the worker ends with code 78 and names it."""
+    program = (
+        "import sys; sys.modules['rocksdict'] = None;"
+        "from agents.app import build; from agents.settings import Settings;"
+        f"build(Settings(store='rocksdb', data_dir={str(tmp_path)!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, "pip install 'syncline[rocksdb]'" in done.stderr) == (78, True)
