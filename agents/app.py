@@ -207,7 +207,8 @@ def new_app(settings: Settings, names: TopicNames) -> SynclineApp:
         broker_heartbeat_interval=min(3.0, settings.session_seconds / 5),
         broker_rebalance_timeout=settings.rebalance_seconds,
         broker_max_poll_interval=120.0,
-        broker_request_timeout=max(40.0, settings.session_seconds + 10.0),
+        # Faust refuses one that is shorter than a session.
+        broker_request_timeout=max(settings.request_seconds, settings.session_seconds + 10.0),
         producer_acks=-1,
         producer_linger_ms=0,  # batches are made here; waiting for more would only add latency
         producer_max_batch_size=BATCH_BYTES,

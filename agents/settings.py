@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     session_seconds: float = Field(
         30.0, ge=1, description="group session; the embedded broker answers joins in half of it, so 6 to 10 there"
     )
+    request_seconds: float = Field(
+        40.0, gt=0, description="deadline of a request to Kafka; session_seconds and 10 more where that is longer"
+    )
     rebalance_seconds: float = Field(60.0, gt=0, description="what a worker has to finish its work in a rebalance")
     send_seconds: float | None = Field(
         None, gt=0, description="deadline of a batch's sends; none: a quarter of rebalance_seconds"
