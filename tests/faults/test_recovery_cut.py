@@ -92,8 +92,11 @@ def test_broker_cut_off_in_a_recovery(seconds: float, worker: Worker, proxy: Pro
 
 
 def test_broker_silent_when_recovery_begins(worker: Worker, proxy: Proxy, shell: Shell) -> None:
-    """A broker that does not answer what recovery asks first, for longer than any question may take: the same."""
-    until(lambda: "Setting newly assigned partitions" in worker.log.read_text(), worker)
+    """A broker that does not answer what recovery asks first, for longer than any question may take: the same.
+
+    (Earlier, while partitions are taken over, a worker ends instead: agents/app.py, take_over.)
+    """
+    until(lambda: "app consumers id" in worker.log.read_text(), worker)
     proxy.half_open()
     time.sleep(SILENT_SECONDS)
     proxy.heal()
