@@ -18,7 +18,7 @@ from tests.conftest import DATABASE_NUMBERS, Deployment
 from tests.faults.ledger import folded, read_log
 from tests.faults.proxy import Proxy
 from tests.faults.worker import NORMAL, Worker
-from tests.integration.shell import Shell, worker_settings
+from tests.integration.shell import SESSION_SECONDS, Shell, worker_settings
 from tests.integration.test_web import get
 from tests.servers.kafka import KafkaServer
 from tests.servers.redis import RedisServer
@@ -30,8 +30,9 @@ STATES = 200_000
 PATIENCE_SECONDS = 90.0
 #: Each request and each answer takes so much longer: a recovery of all the states lasts some seconds.
 DELAY_SECONDS = 0.15
-#: More than broker_request_timeout (agents/app.py), which no setting makes shorter.
-SILENT_SECONDS = 45.0
+#: The first is the least that the session of these workers allows (agents/app.py).
+REQUEST_SECONDS = SESSION_SECONDS + 10.0
+SILENT_SECONDS = REQUEST_SECONDS + 5.0
 BATCH_BYTES = 500_000
 REMAINING, ENTITIES = "syncline_recovery_remaining_offsets", "syncline_entities"
 #: Resolved before: so many that each partition has one, for whose state there must be a change.
@@ -67,7 +68,8 @@ def worker(
     request: pytest.FixtureRequest, deployment: Deployment, shell: Shell, proxy: Proxy, tmp_path: Path
 ) -> Iterator[Worker]:
     """A worker on each store, just started, which has many states to recover over a slow way."""
-    settings = worker_settings(deployment, partitions=PARTITIONS, store=request.param, data_dir=tmp_path / "data")
+    store = {"store": request.param, "data_dir": tmp_path / "data"}
+    settings = worker_settings(deployment, partitions=PARTITIONS, request_seconds=REQUEST_SECONDS, **store)
     shell.out("doctor")
     publish(shell, "before")
     first = Worker(settings, tmp_path / "first.log", NORMAL, {})
