@@ -5,13 +5,14 @@ The product has no hooks for it: its methods are wrapped here. It says on stderr
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from faust.tables import recovery
+from faust.tables.recovery import Recovery
 
 from agents.outbox import Outbox
 from agents.resolve import Work
@@ -44,14 +45,14 @@ def block_loop() -> None:
 
 
 def end_recovery() -> None:
-    """Recovery ends for good and says nothing, which is what Faust makes of a broker that answers too late."""
+    """Recovery comes to nothing and says nothing: one step of it never ends, whatever its deadline."""
 
-    async def waiting(self: recovery.Recovery, work: Any, **_: Any) -> None:
-        work.close()
+    async def waiting(self: Recovery, step: Any, *_: Any) -> None:
+        step.close()
         stand()
-        raise recovery.ServiceStopped
+        await asyncio.Event().wait()
 
-    recovery.Recovery._wait = waiting  # type: ignore[method-assign]
+    Recovery._wait = waiting  # type: ignore[method-assign]
 
 
 def lose_acknowledgements() -> None:

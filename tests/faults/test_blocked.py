@@ -11,14 +11,14 @@ from tests.conftest import Deployment
 from tests.faults.report import Report
 from tests.faults.run import FaultRun
 from tests.faults.stuck_worker import STANDS
-from tests.faults.waiting import ended, until
+from tests.faults.waiting import ended
 
 pytestmark = pytest.mark.real_kafka
 
 #: How it stands -> the setting of the watchdog that is made short for it, and the reason that it must give.
 CASES = {
     "loop blocked": ("SYNCLINE_STALL_SECONDS", "the event loop has stood still"),
-    "recovery dead": ("SYNCLINE_RECOVERY_SECONDS", "the worker has not become ready"),
+    "recovery dead": ("SYNCLINE_RECOVERY_SECONDS", "the worker is not ready, and its recovery has read nothing"),
     "nothing acknowledged": ("SYNCLINE_PROGRESS_SECONDS", "has unfinished records and has made no progress"),
 }
 SOON = "6"
@@ -29,16 +29,17 @@ def test_worker_that_stands_still(how: str, deployment: Deployment, tmp_path: Pa
     """A worker that stands still is ended with its reason, and another worker does what it left."""
     setting, reason = CASES[how]
     settings = {"session_seconds": 3.0, "batch_records": 30}
-    with FaultRun(deployment, tmp_path, seed=701, changes=1_500, per_second=120, settings=settings) as run:
+    with FaultRun(deployment, tmp_path, seed=701, changes=None, per_second=120, settings=settings) as run:
         run.start_worker()
         run.until_ready()
         stuck = run.start_worker(["-m", "tests.faults.stuck_worker", how], {setting: SOON})
         worker = run.supervisor.release(stuck)
-        until(lambda: "Joined group" in run.log_of(stuck), "joining the group")
+        run.until(lambda: "Joined group" in run.log_of(stuck), "it does not join the group")
         run.publish()
-        until(lambda: STANDS in run.log_of(stuck), "standing still")
+        run.until(lambda: STANDS in run.log_of(stuck), "it does not stand still")
         run.fault()
-        assert ended(worker) == EX_SOFTWARE
+        assert ended(run, worker) == EX_SOFTWARE
+        run.until_recovered()
         run.drain()
         outcome = run.verify()
     report.add("F07", "a worker stands still: loop blocked, recovery dead, nothing acknowledged", outcome, how)

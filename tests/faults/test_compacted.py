@@ -17,7 +17,7 @@ from tests.faults.alterations import alter_settings
 from tests.faults.ledger import Log, folded, read_log
 from tests.faults.report import Report
 from tests.faults.run import FaultRun
-from tests.faults.waiting import published, until
+from tests.faults.waiting import published
 
 pytestmark = pytest.mark.real_kafka
 
@@ -33,22 +33,20 @@ def test_cold_start_on_compacted_topics(deployment: Deployment, tmp_path: Path, 
     settings = {"session_seconds": 3.0, "batch_records": 30}
     with (
         Redis.from_url(deployment.redis) as redis,
-        FaultRun(
-            deployment, tmp_path, seed=2328, changes=2_000, per_second=150, entities=500, settings=settings
-        ) as run,
+        FaultRun(deployment, tmp_path, seed=2328, changes=None, per_second=150, entities=500, settings=settings) as run,
     ):
         alter_settings(kafka, prefix, CHANGELOG, EAGER | NO_TOMBSTONES)
         alter_settings(kafka, prefix, RECORDS, EAGER)
         worker = run.start_worker()
         run.publish()
-        until(lambda: run.progress.committed > len(run.items) // 4, "the first quarter")
+        run.until(lambda: run.progress.committed > 500, "the first changes are not resolved")
         copy = {key: redis.dump(key) for key in redis.scan_iter()}
-        until(lambda: run.progress.committed > len(run.items) // 2, "the second quarter")
+        run.until(lambda: run.progress.committed > 1000, "the next changes are not resolved")
         states, records = contents(kafka, names.changelog), contents(kafka, names.records)
         assert deleted(records) & {key.removeprefix(VIEW_PREFIX) for key in copy}, "nothing that could be revived"
         # Under load, for a segment is closed by the next record.
-        until(lambda: cleaned(states, contents(kafka, names.changelog)), "compaction of the changelog")
-        until(lambda: cleaned(records, contents(kafka, names.records)), "compaction of the records")
+        for before, topic in ((states, names.changelog), (records, names.records)):
+            run.until(lambda: cleaned(before, contents(kafka, topic)), f"{topic} is not compacted")  # noqa: B023
         assert run.stop_worker(worker, signal.SIGKILL) == -signal.SIGKILL
         redis.flushdb()
         for key, value in copy.items():

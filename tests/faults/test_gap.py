@@ -102,16 +102,17 @@ def test_changes_deleted_before_the_eyes_of_a_worker(deployment: Deployment, tmp
         deployment, tmp_path, seed=2801, changes=900, partitions=len(PARTITIONS), settings={"session_seconds": 30.0}
     ) as run:
         changes = TopicNames.with_prefix(deployment.topic_prefix).changes
+        items = list(run.load.items())
         number = run.start_worker()
-        published(run, run.items[:300])
+        published(run, items[:300])
         run.drain()
         first = asyncio.run(ends_of(deployment.kafka, changes))
         run.pause_worker(number)
         time.sleep(5 * BROKER_WAIT_MS / 1000)  # until the broker has answered the fetch that waits for more
-        published(run, run.items[300:600])
+        published(run, items[300:600])
         following = asyncio.run(ends_of(deployment.kafka, changes))
         delete_records(deployment.kafka, following)
-        published(run, run.items[600:])
+        published(run, items[600:])
         run.resume_worker(number)
         run.drain()
         said = run.log_of(number)
@@ -149,6 +150,7 @@ async def publish_in_transactions(run: FaultRun, of_records: int) -> None:
     async with AIOKafkaProducer(
         bootstrap_servers=run.deployment.kafka, transactional_id=run.deployment.app_id, partitioner=DefaultPartitioner()
     ) as producer:
+        run.items += run.load.items()
         for first in range(0, len(run.items), of_records):
             async with producer.transaction():
                 for item in run.items[first : first + of_records]:

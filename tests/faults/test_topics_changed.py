@@ -40,7 +40,7 @@ def prepared(deployment: Deployment, tmp_path: Path) -> FaultRun:
 def refusal(run: FaultRun, environment: Mapping[str, str] | None = None) -> str:
     """The last line of a worker that must refuse to start."""
     number = run.start_worker(environment=environment)
-    assert ended(run.supervisor.release(number)) == EX_CONFIG
+    assert ended(run, run.supervisor.release(number)) == EX_CONFIG
     return run.log_of(number).splitlines()[-1]
 
 
@@ -80,7 +80,7 @@ def test_running_worker_and_more_partitions(how: str, prepared: FaultRun) -> Non
         worker = run.supervisor.release(number)
         add_partitions(run.deployment.kafka, names.changes, PARTITIONS + 1)
         asyncio.run(send_to_new_partition(run.deployment.kafka, names.changes))
-        assert ended(worker) == code
+        assert ended(run, worker) == code
         assert reason in run.log_of(number).splitlines()[-1]
         assert asyncio.run(committed_of_new_partition(run)) is None
         letters = asyncio.run(read_log(run.deployment.kafka, names.dead_letters))

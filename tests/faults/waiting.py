@@ -1,35 +1,28 @@
-"""Waiting for what a fault test cannot hurry: a condition, a worker that must end by itself, records to be in Kafka."""
+"""Waiting for what comes by itself: the end of a worker, and records beside the load to be in Kafka."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tests.faults.load import Feed, Item
-from tests.faults.run import PATIENCE_SECONDS, FaultRun
+from tests.faults.run import FaultRun
 from tests.faults.worker import Worker
 
-
-def until(condition: Callable[[], object], what: str) -> None:
-    """Wait until it is true."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen in {PATIENCE_SECONDS:g} s"
-        time.sleep(0.1)
+PER_SECOND = 1000.0
 
 
 def published(run: FaultRun, items: Sequence[Item]) -> None:
-    """Publish these, besides what the run publishes, and wait until Kafka has them."""
-    feed = Feed(run.deployment.kafka, run.deployment.topic_prefix, items, per_second=1000)
+    """Publish these, and wait until Kafka has them."""
+    feed = Feed(run.deployment.kafka, run.deployment.topic_prefix, iter(list(items)), PER_SECOND, run.items)
     feed.start()
     feed.join()
     assert feed.failure is None
 
 
-def ended(worker: Worker) -> int:
-    """Wait until it has ended by itself, and return its code. The worker must be released by the supervisor."""
+def ended(run: FaultRun, worker: Worker) -> int:
+    """Wait until it has ended by itself, and return its code. The supervisor must have released it before."""
     try:
-        until(lambda: worker.code is not None, f"the end of the worker with the log {worker.log}")
+        run.until(lambda: worker.code is not None, f"the worker with the log {worker.log} has not ended")
     finally:
         code = worker.end()
     return code
