@@ -19,6 +19,7 @@ from mode import Service
 
 from agents.coverage import Coverage
 from agents.deletions import deletion_offset
+from agents.log_ends import log_ends
 from agents.view import START, RedisView
 from schemas.canonical import canonical
 from schemas.codec import decode_record
@@ -226,8 +227,12 @@ class Materializer(Service):
             if coverage.saved is None or end >= coverage.saved:
                 self._shrunk_since.pop(tp.partition, None)
             elif self._ends_at - self._shrunk_since.setdefault(tp.partition, self._ends_at) > SHRUNK_SECONDS:
-                await self._start_over(tp.partition, end, coverage.saved)
-                return
+                # The embedded broker tells ends that are too low; this way it tells the right ones, more slowly.
+                end = (await log_ends(self._kafka, [tp]))[tp]
+                if coverage.saved is not None and end < coverage.saved:
+                    await self._start_over(tp.partition, end, coverage.saved)
+                    return
+                self._shrunk_since.pop(tp.partition, None)
 
     async def _start_over(self, partition: int, end: int, saved: int) -> None:
         """The topic is another one than the view was made from, so no version in the view means anything."""

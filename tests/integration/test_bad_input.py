@@ -12,6 +12,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from agents.settings import Settings
+from agents.topics import prepare_topics
 from schemas.avro_binary import encode_long, encode_string
 from schemas.canonical import INT_MAX, INT_MIN
 from schemas.change import Change
@@ -96,6 +98,12 @@ BAD = {
 }
 
 
+async def started_worker(settings: Settings, directory: Path) -> WorkerProcess:
+    """A worker whose topics are there: on the embedded broker whoever names a topic first makes it, in its own way."""
+    await prepare_topics(settings)
+    return WorkerProcess(settings, directory / "worker.log")
+
+
 async def send(deployment: Deployment, records: list[tuple[bytes | None, bytes | None]]) -> list[int]:
     """Offsets in partition 0, where all of them go."""
     topic = CHANGES.full_name(deployment.topic_prefix)
@@ -124,7 +132,7 @@ async def test_bad_input_is_kept_and_stops_nothing(deployment: Deployment, tmp_p
     policy.write_text(POLICY)
     # One partition: whatever the key is, or is not, the good change behind it waits its turn.
     shell = Shell(deployment, SYNCLINE_CONFIG=str(policy), SYNCLINE_PARTITIONS="1")
-    worker = WorkerProcess(worker_settings(deployment, config=str(policy), partitions=1), tmp_path / "worker.log")
+    worker = await started_worker(worker_settings(deployment, config=str(policy), partitions=1), tmp_path)
     sent: list[tuple[bytes | None, bytes | None]] = []
     for number, bad in enumerate(BAD.values(), 1):
         good = encode_change(Change(**change(version=number, fields={"count": number})))
@@ -148,7 +156,7 @@ async def test_bad_input_is_kept_and_stops_nothing(deployment: Deployment, tmp_p
 async def test_times_that_are_let_in_hijack_nothing(deployment: Deployment, tmp_path: Path) -> None:
     """Whatever old time, or time just ahead, others wrote, who has read it replaces it; a replay decides the same."""
     shell = Shell(deployment, SYNCLINE_PARTITIONS="1")
-    worker = WorkerProcess(worker_settings(deployment, partitions=1), tmp_path / "worker.log")
+    worker = await started_worker(worker_settings(deployment, partitions=1), tmp_path)
     now = time.time_ns() // 10**6
     poison = {
         "first": INT_MIN,

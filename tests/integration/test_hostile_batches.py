@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from agents.log_ends import log_ends
+from agents.topics import prepare_topics
 from schemas.change import Change
 from schemas.codec import encode_change
 from streams.topics import CHANGES, COMMANDS, DEAD_LETTERS, MIB
@@ -22,9 +22,6 @@ from tests.faults.worker import NORMAL, Worker
 from tests.integration.shell import Shell, worker_settings
 from tests.integration.test_bad_input import GOOD, KEY, change, dead_letters
 from tests.raw_names import RawName, batch_builder
-
-# What the embedded broker makes of compressed and of hand-made batches is its own affair.
-pytestmark = pytest.mark.real_kafka
 
 SECRET = "secret-topic"
 INFLATED_MIB = 200
@@ -35,17 +32,21 @@ Row = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 
 
 class Hostile:
-    """A deployment of one partition with a worker on it, to be used with `with`."""
+    """A deployment of one partition with a worker on it, to be used with `async with`."""
 
     def __init__(self, deployment: Deployment, directory: Path) -> None:
         self.deployment = deployment
         self.shell = Shell(deployment, SYNCLINE_PARTITIONS="1")
-        self.worker = Worker(worker_settings(deployment, partitions=1), directory / "worker.log", NORMAL, {})
+        self._settings = worker_settings(deployment, partitions=1)
+        self._log = directory / "worker.log"
 
-    def __enter__(self) -> Hostile:
+    async def __aenter__(self) -> Hostile:
+        # Before anybody names a topic: on the embedded broker that makes it, in its own way.
+        await prepare_topics(self._settings)
+        self.worker = Worker(self._settings, self._log, NORMAL, {})
         return self
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.worker.end()
 
     async def send(self, topic: str, rows: Sequence[Row], codec: str | None = None, *, raw: bool = False) -> int:
@@ -89,8 +90,7 @@ def good(version: int, **fields: Any) -> Row:
 
 async def test_a_batch_that_inflates_a_thousandfold(deployment: Deployment, tmp_path: Path) -> None:
     """A batch of 200 KiB that is 200 MiB ends in dead letters; the worker goes on, within its memory."""
-    with Hostile(deployment, tmp_path) as hostile:
-        await hostile.resolved()
+    async with Hostile(deployment, tmp_path) as hostile:
         await hostile.send(CHANGES.name, [good(1, before=True)])
         size = await hostile.send(CHANGES.name, [(KEY, bytes(MIB), [])] * INFLATED_MIB, "gzip")
         await hostile.send(CHANGES.name, [good(2, behind=True)])
@@ -105,8 +105,7 @@ async def test_a_batch_that_inflates_a_thousandfold(deployment: Deployment, tmp_
 async def test_every_codec_of_kafka_is_read(deployment: Deployment, tmp_path: Path) -> None:
     """What producers in other languages compress as they like is resolved like anything else."""
     codecs = ["gzip", "snappy", "lz4", "zstd"]
-    with Hostile(deployment, tmp_path) as hostile:
-        await hostile.resolved()
+    async with Hostile(deployment, tmp_path) as hostile:
         for version, codec in enumerate(codecs, 1):
             await hostile.send(CHANGES.name, [good(version, **{codec: "x" * 1_000})], codec)
         await hostile.resolved()
@@ -150,8 +149,7 @@ async def test_headers_and_pickles_do_nothing(deployment: Deployment, tmp_path: 
     secret = deployment.topic_prefix + SECRET
     answered = asking(secret)
     rows = hostile_rows(touched, answered)
-    with Hostile(deployment, tmp_path) as hostile:
-        await hostile.resolved()
+    async with Hostile(deployment, tmp_path) as hostile:
         await make_topic(deployment, secret)
         await hostile.send(CHANGES.name, [(KEY, good(1, n=1)[1], answered)])
         await hostile.send(CHANGES.name, rows, raw=True)
