@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -81,6 +82,19 @@ class SynclineApp(LaneApp):
     def on_init_dependencies(self) -> Iterable[ServiceT]:
         # First to start and last to stop: the watchdog guards recovery and the drain, too.
         return [*self.services, *super().on_init_dependencies()]
+
+    async def stop(self) -> None:
+        """Drain and stop. Ends the process with code 70 where that takes longer than half a rebalance may.
+
+        While the broker is away the last commit would wait for it for ever; the next owner reads again from the one
+        before.
+        """
+        seconds = self.settings.rebalance_seconds / 2
+        late = threading.Timer(seconds, end_process, (EX_SOFTWARE, f"not stopped within {seconds:g} s"))
+        late.daemon = True
+        late.start()
+        await super().stop()
+        late.cancel()
 
     def still_member(self) -> bool:
         """False when the group has not confirmed our membership for most of a session.

@@ -13,8 +13,8 @@ from agents.settings import Settings
 def run(app: SynclineApp, log_level: str) -> NoReturn:
     """Run the worker until SIGTERM or SIGINT; ends the process with code 0 after a drain.
 
-    The drain is bounded: it waits for what is in flight, and each send has a deadline that ends the
-    process with code 70. Whatever was not acknowledged by then is read again by the next owner.
+    The drain is bounded: what is not stopped within half of rebalance_seconds ends with code 70. Whatever was not
+    acknowledged by then is read again by the next owner.
     """
     # stdout is for data; Faust would also send what others print on stderr into its log.
     worker = SynclineWorker(app, loglevel=log_level, redirect_stdouts=False, stdout=sys.stderr)

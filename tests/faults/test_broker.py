@@ -136,7 +136,8 @@ def test_sigterm_while_the_broker_is_down(
     broker: Broker, breakable: Deployment, tmp_path: Path, report: Report
 ) -> None:
     """F22: SIGTERM while the broker is down ends a worker by itself, its work under way or not: nothing is lost."""
-    with FaultRun(breakable, tmp_path, seed=23, changes=4000, per_second=8000, settings=SMALL_BATCHES) as run:
+    settings = {**SMALL_BATCHES, "rebalance_seconds": 20.0}  # half of that for a worker that is told to stop
+    with FaultRun(breakable, tmp_path, seed=23, changes=4000, per_second=8000, settings=settings) as run:
         busy = run.supervisor.release(with_backlog(run))
         broker.server.kill()
         assert busy.end(signal.SIGTERM) in (0, EX_SOFTWARE), run.log_of(0)[-2000:]

@@ -24,7 +24,7 @@ def test_a_request_that_comes_after_the_new_owner(deployment: Deployment, tmp_pa
         process = psutil.Process(run.workers[zombie].pid)
         run.until_ready()
         run.publish()
-        run._until(lambda: process.status() == psutil.STATUS_STOPPED, "it has not stopped")
+        run.until(lambda: process.status() == psutil.STATUS_STOPPED, "it has not stopped")
         run.fault()
         run.start_worker()
         for _ in range(3):  # each partition has records of the new owner by then
