@@ -209,7 +209,7 @@ async def wait_until_done(
 
 def last_lines(log: Path) -> str:
     """The end of a log."""
-    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    return "\n".join(log.read_text(errors="replace").splitlines()[-40:])
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
