@@ -21,8 +21,8 @@ pytestmark = pytest.mark.real_kafka
 PAUSE_SECONDS = 20.0
 #: A request to Kafka may last for the session, 6 s, and 10 s; the broker is silent for longer.
 REQUEST_SECONDS, BLACK_SECONDS = 16.0, 20.0
-#: Small ones, so that some are under way at any moment in which a backlog is worked off.
-SMALL_BATCHES = {"batch_records": 10, "send_seconds": 3.0}
+#: One change each, so that a worker that has begun with a backlog is not done with it before anybody looks.
+SMALL_BATCHES = {"batch_records": 1, "send_seconds": 3.0}
 
 
 def with_backlog(run: FaultRun) -> int:
