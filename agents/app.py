@@ -50,7 +50,7 @@ QUEUED_BATCHES = 4
 RECOVERY_BATCHES = 2
 VIEW_WRITES_WAITING = 32
 BATCH_BYTES = 512 * 1024
-FETCH_BYTES = 1024 * 1024
+FETCH_BYTES = 4 * 1024 * 1024
 #: Of the session; what is left must do for a send that has just begun.
 MEMBERSHIP_SHARE = 0.8
 

@@ -43,7 +43,7 @@ def commands_agent(work: Work) -> Callable[[Any], Awaitable[None]]:
         async def acknowledge() -> None:
             await batches.ack(event)
 
-        work.perform(partition, event.value, effects, acknowledge)
+        work.perform(event.message.tp, event.value, effects, acknowledge)
 
     return command
 

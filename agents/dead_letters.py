@@ -15,12 +15,8 @@ REFUSAL_CLASS = "schemas.refusal.Refusal"
 
 
 class Received(Protocol):
-    """What a dead letter needs of a consumed record (aiokafka's ConsumerRecord has it)."""
+    """What a dead letter needs of a consumed record."""
 
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
     @property
     def offset(self) -> int: ...
     @property
@@ -39,11 +35,11 @@ class Row(NamedTuple):
     headers: list[tuple[str, bytes | None]] = []  # noqa: RUF012  (shared and never changed; aiokafka wants a list)
 
 
-def dead_letter_row(record: Received, letter: DeadLetter) -> Row:
+def dead_letter_row(topic: str, partition: int, record: Received, letter: DeadLetter) -> Row:
     """The record for `dead-letters`. Null stays null, and the headers that came with it stay in front."""
     told = {
-        "topic": record.topic,
-        "partition": str(record.partition),
+        "topic": topic,
+        "partition": str(partition),
         "offset": str(record.offset),
         "stage": letter.stage,
         "exception.class.name": REFUSAL_CLASS,

@@ -5,7 +5,7 @@ itself is a few per cent. So for the topics of the lane
 
 - the scheduler yields what was fetched of a partition as one item instead of record by record,
 - the consumer wraps that list in one message, whose offset is the one of the list's last record,
-- and the schema passes the list through, so that `event.value` is a list of aiokafka ConsumerRecords.
+- and the schema passes the list through, so that `event.value` is a list of records as aiokafka parses them.
 
 Rebalancing, tables, recovery, web and everything else of Faust stay as they are.
 """
@@ -286,7 +286,7 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
-        self._ensure_consumer()._fetcher._records = BareRecords(self.consumer.app.tables.changelog_topics)
+        self._ensure_consumer()._fetcher._records = BareRecords(self.consumer.lane)
         coordinator = self._ensure_consumer()._coordinator
         heartbeat = coordinator._do_heartbeat
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 
+from faust.types import TP
+
 from agents.dead_letters import Row, dead_letter_row
 from agents.deletions import deletion_headers
 from agents.ending import EX_SOFTWARE, end_process
@@ -55,7 +57,7 @@ class Work:
 
     def perform(
         self,
-        partition: int,
+        source: TP,
         records: Sequence[Any],
         effects: BatchEffects,
         acknowledge: Acknowledge,
@@ -63,9 +65,10 @@ class Work:
     ) -> None:
         """Store the states, start the sends and the hand-over, and return; acknowledge when Kafka has it all.
 
-        The caller has taken a place with `outbox.room(partition)` before it asked the kernel. progress: what the
-        changelog gets after the states.
+        The caller has taken a place with `outbox.room(partition)` before it asked the kernel. source: where the
+        records came from. progress: what the changelog gets after the states.
         """
+        partition = source.partition
         # Before the sends: the next batch may be resolved while they are under way. Should one fail,
         # the process ends, and with it what is stored here.
         self.table.store(partition, effects.states)
@@ -74,7 +77,7 @@ class Work:
         written = self.hand_over.offer(partition, effects.view)
         parcel = Parcel(
             first={
-                names.dead_letters: [dead_letter_row(records[dl.place], dl) for dl in effects.dead_letters],
+                names.dead_letters: [dead_letter_row(*source, records[dl.place], dl) for dl in effects.dead_letters],
                 names.conflicts: [Row(key, body) for key, body in effects.conflicts],
             },
             second={
@@ -145,6 +148,6 @@ def resolver_agent(work: Work) -> Callable[[Any], Awaitable[None]]:
             await batches.ack(event)
 
         progress = work.table.progress(partition, effects.applied, records[-1].offset)
-        work.perform(partition, records, effects, acknowledge, progress)
+        work.perform(event.message.tp, records, effects, acknowledge, progress)
 
     return resolve

@@ -13,10 +13,11 @@ from streams.policy import Policy
 SHOWN_CHARACTERS: Final = 64
 
 
-def entity_key(key: bytes | None) -> str:
-    """The entity key of a record. Raises Refusal null_key or not_utf8."""
-    if key is None:
-        raise Refusal("null_key", "the record has no key; it must be entity_type:entity_id", "check")
+NULL_KEY: Final = "the record has no key; it must be entity_type:entity_id"
+
+
+def entity_key(key: bytes) -> str:
+    """The entity key of a record. Raises Refusal not_utf8."""
     try:
         return key.decode()
     except UnicodeDecodeError as error:

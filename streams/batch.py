@@ -14,11 +14,11 @@ from mypy_extensions import mypyc_attr
 from schemas.fast import decode_change
 from schemas.refusal import Refusal
 from schemas.wire import WireChange
-from streams.admission import admit, entity_key
+from streams.admission import NULL_KEY, admit, entity_key
 from streams.conflicts import Conflict, find
 from streams.effects import BatchEffects, DeadLetter, InputRecord, ViewRow
 from streams.encoding import encode_conflict, encode_record, spread_dots
-from streams.entity import Absorbed, Entity, absorb
+from streams.entity import Absorbed, Entity, Write, absorb
 from streams.entity_codec import decode_entity, encode_entity
 from streams.golden import clock_text, document, golden, names_text
 from streams.merge import Judgement, Revision, judge, rejudge
@@ -92,27 +92,50 @@ class BatchResolver:
     def resolve_batch(self, partition: int, records: Sequence[InputRecord], states: StoredStates) -> BatchEffects:
         """All effects of a batch. Refuses single records into `dead_letters`; raises nothing for bad input."""
         effects = BatchEffects()
-        groups: dict[bytes, list[Arrival]] = {}
-        for index, record in enumerate(records):
+        groups: dict[bytes, list[int]] = {}
+        for place, record in enumerate(records):
+            key = record.key
+            if key is None:
+                _refuse(effects, place, Refusal("null_key", NULL_KEY, "check"))
+                continue
+            places = groups.get(key)
+            if places is None:
+                groups[key] = [place]
+            else:
+                places.append(place)
+        # An entity's changes are decoded when it is its turn: what a whole batch decodes to is more than the fastest
+        # memory holds.
+        for key, places in groups.items():
+            arrivals = self._admitted(key, places, records, effects)
+            if arrivals:
+                self._resolve_entity(partition, key, arrivals, states, effects)
+        effects.dead_letters.sort()
+        return effects
+
+    def _admitted(
+        self, key: bytes, places: list[int], records: Sequence[InputRecord], effects: BatchEffects
+    ) -> list[Arrival]:
+        """The changes at these places of the batch, less those that are refused."""
+        arrivals: list[Arrival] = []
+        try:
+            name = entity_key(key)
+        except Refusal as refusal:
+            for place in places:
+                _refuse(effects, place, refusal)
+            return arrivals
+        for place in places:
+            record = records[place]
+            value = record.value
             try:
-                key, value = record.key, record.value
-                name = entity_key(key)
                 if value is None:
                     raise Refusal("null_value", "the record has no value; to delete, send a change with op delete")
                 change = decode_change(value, self.limits)
                 admit(change, name, record.timestamp, self.policy)
             except Refusal as refusal:
-                _refuse(effects, index, refusal)
+                _refuse(effects, place, refusal)
                 continue
-            assert key is not None
-            arrivals = groups.get(key)
-            if arrivals is None:
-                groups[key] = [(index, record.offset, change, len(value))]
-            else:
-                arrivals.append((index, record.offset, change, len(value)))
-        for key, arrivals in groups.items():
-            self._resolve_entity(partition, key, arrivals, states, effects)
-        return effects
+            arrivals.append((place, record.offset, change, len(value)))
+        return arrivals
 
     def reemit(self, partition: int, key: bytes, stored: bytes) -> BatchEffects:
         """The record and the view row of an entity as its state has them, for force_sync."""
@@ -148,13 +171,14 @@ class BatchResolver:
         entity = held.entity
         conflicts: list[tuple[int, Conflict]] = []
         counts: list[str] = []
+        applied = 0
         moved = replayed = False
         comes_again = part[0][1] <= entity.offset
         for index, offset, change, _ in part:
             if self._one_source_too_many(entity, change.source):
                 _refuse(effects, index, self._too_many_sources(key))
                 continue
-            counts.append("applied")
+            applied += 1
             if _apply(held, change, offset, conflicts, counts):
                 moved = True
                 entity.offset = max(entity.offset, offset)
@@ -173,6 +197,8 @@ class BatchResolver:
                 _refuse(effects, part[0][0], self._too_large(key))
                 return False
             held.stored = encoded
+        if applied:
+            effects.count("applied", applied)
         for count in counts:
             effects.count(count)
         for offset, conflict in conflicts:
@@ -311,13 +337,20 @@ def _count(change: WireChange, known: int, existed: bool, absorbed: Absorbed, co
         counts.append(change.op + "_missing")
 
 
+def _among(write: Write, writes: list[Write]) -> bool:
+    for other in writes:
+        if other is write:
+            return True
+    return False
+
+
 def _count_overruled(policy: EntityPolicy, change: WireChange, revision: Revision, counts: list[str]) -> None:
     """What is counted of single fields: values overruled without a conflict, and totals that are no number."""
     source = change.source
     for name, earlier, verdict in revision.fields:
         if earlier is not None and not verdict.contested:
             for write in earlier.live:
-                if write.dot.source != source and write not in verdict.live and write.value != verdict.value:
+                if write.value != verdict.value and write.dot.source != source and not _among(write, verdict.live):
                     counts.append("overwrite")
                     break
         if policy.rule(name).resolver.name == "sum":

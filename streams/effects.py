@@ -19,7 +19,7 @@ from mypy_extensions import mypyc_attr
 
 
 class InputRecord(Protocol):
-    """One record of `changes` as the consumer hands it over (aiokafka's ConsumerRecord has this shape)."""
+    """One record of `changes` as the consumer hands it over (what aiokafka parses has this shape)."""
 
     @property
     def offset(self) -> int: ...

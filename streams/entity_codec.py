@@ -94,7 +94,6 @@ def decode_entity(data: bytes) -> Entity:
 
 
 @mypyc_attr(acyclic=True)
-@mypyc_attr(acyclic=True)
 class _Body:
     """The part of a state that refers to dots and clocks, each of which gets an index when it is first met."""
 

@@ -189,10 +189,10 @@ def _survives(live: list[Write], on_delete: str, policy: EntityPolicy) -> bool:
 
 def _not_dropped(writes: list[Write], tombstones: list[Write], time_counts: bool, policy: EntityPolicy) -> list[Write]:
     """The rest: what neither a tombstone nor a person overruled, nor anything that was itself overruled so."""
+    if not tombstones and not _has_steward(writes):
+        return writes
     window = policy.window_ms
     stewards = [write for write in writes if write.dot.by_steward]
-    if not tombstones and not stewards:
-        return writes
     rest: list[Write] = []
     dropped: list[Write] = []
     for write in writes:
@@ -207,6 +207,13 @@ def _not_dropped(writes: list[Write], tombstones: list[Write], time_counts: bool
             rest = [write for write in rest if write not in fallen]
             dropped.extend(fallen)
     return rest
+
+
+def _has_steward(writes: list[Write]) -> bool:
+    for write in writes:
+        if write.dot.by_steward:
+            return True
+    return False
 
 
 def _undominated(rest: list[Write], time_counts: bool, window_ms: int) -> list[Write]:

@@ -10,8 +10,8 @@ from streams.effects import DeadLetter
 
 def test_bytes_as_received_with_connect_headers() -> None:
     """Key, value and headers stay what they were, null too; behind them place, stage and reason."""
-    record = SimpleNamespace(topic="t.changes", partition=3, offset=41, key=None, value=b"\xff", headers=(("a", b"b"),))
-    row = dead_letter_row(record, DeadLetter(0, "not_utf8", "decode", "the key is not valid UTF-8"))
+    record = SimpleNamespace(offset=41, key=None, value=b"\xff", headers=(("a", b"b"),))
+    row = dead_letter_row("t.changes", 3, record, DeadLetter(0, "not_utf8", "decode", "the key is not valid UTF-8"))
     assert (row.key, row.value) == (None, b"\xff")
     assert row.headers == [
         ("a", b"b"),

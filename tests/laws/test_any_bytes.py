@@ -80,15 +80,13 @@ class Received:
 
     key: bytes | None
     value: bytes | None
-    topic: str = TOPIC
-    partition: int = 7
     offset: int = 2**62
     headers: tuple[Any, ...] = (("theirs", b"1"),)
 
 
 def added_bytes(record: Received, letter: DeadLetter) -> int:
     """What a dead letter has besides the bytes as received, with the record's own headers left out."""
-    ours = dead_letter_row(record, letter).headers[len(record.headers) :]
+    ours = dead_letter_row(TOPIC, 7, record, letter).headers[len(record.headers) :]
     return sum(len(name) + len(value or b"") + 8 for name, value in ours)
 
 

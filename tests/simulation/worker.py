@@ -253,7 +253,10 @@ def sends_of(partition: int, records: Sequence[Record], effects: BatchEffects) -
     """Both steps of a batch (agents/resolve.py), in requests of three rows at most, so that halves can be lost."""
     removed = {row.key: row.offset for row in effects.view if row.doc is None}
     first = [
-        (DEAD_LETTERS, [dead_letter_row(records[letter.place], letter) for letter in effects.dead_letters]),
+        (
+            DEAD_LETTERS,
+            [dead_letter_row(CHANGES, partition, records[letter.place], letter) for letter in effects.dead_letters],
+        ),
         (CONFLICTS, [Row(key, body) for key, body in effects.conflicts]),
     ]
     second = [
