@@ -50,7 +50,8 @@ QUEUED_BATCHES = 4
 RECOVERY_BATCHES = 2
 VIEW_WRITES_WAITING = 32
 BATCH_BYTES = 512 * 1024
-FETCH_BYTES = 4 * 1024 * 1024
+MIB = 1024 * 1024
+FETCH_BYTES = 4 * MIB
 #: Of the session; what is left must do for a send that has just begun.
 MEMBERSHIP_SHARE = 0.8
 
@@ -161,7 +162,7 @@ def build(
     harden_process()
     names = TopicNames.with_prefix(settings.topic_prefix)
     policy = policy_or_end(settings)
-    kernel = kernel or BatchResolver(policy, names.changes)
+    kernel = kernel or BatchResolver(policy, names.changes, settings.cache_mib * MIB)
     app = new_app(settings, names)
     app.home = home_or_end(settings, names)
     metrics = Metrics()

@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     progress_seconds: float = Field(
         120.0, gt=0, description="a worker ends that has records to read and makes no progress for so long"
     )
+    cache_mib: int = Field(512, ge=0, description="memory for decoded entities, about; the rest are read back")
     batch_records: int = Field(16_000, ge=1, description="most records of one fetch")
     batches_in_flight: int = Field(3, ge=1, le=4, description="of one partition: being sent, or waiting for that")
 

@@ -48,6 +48,7 @@ MODULES: tuple[str, ...] = (
     "streams/encoding.py",
     "streams/admission.py",
     "streams/effects.py",
+    "streams/held.py",
     "streams/batch.py",
 )
 

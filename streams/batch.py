@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from mypy_extensions import mypyc_attr
-
 from schemas.fast import decode_change
 from schemas.refusal import Refusal
 from schemas.wire import WireChange
@@ -19,37 +17,21 @@ from streams.conflicts import Conflict, find
 from streams.effects import BatchEffects, DeadLetter, InputRecord, ViewRow
 from streams.encoding import encode_conflict, encode_record, spread_dots
 from streams.entity import Absorbed, Entity, Write, absorb
-from streams.entity_codec import decode_entity, encode_entity
+from streams.entity_codec import encode_entity
 from streams.golden import clock_text, document, golden, names_text
-from streams.merge import Judgement, Revision, judge, rejudge
+from streams.held import DECODED, Held, HeldEntities
+from streams.merge import Revision, rejudge
 from streams.policy import EntityPolicy, Policy
 from streams.resolvers.decision import NULL
 from streams.resolvers.sum_of_totals import is_number
 
-DEFAULT_CACHED_ENTITIES: Final = 100_000
+DEFAULT_CACHE_BYTES: Final = 512 * 1024 * 1024
 
 
 class StoredStates(Protocol):
     """Where encoded states are kept: the Faust table, or a dict."""
 
     def get(self, key: bytes, /) -> bytes | None: ...
-
-
-@mypyc_attr(acyclic=True)
-class Held:
-    """A decoded entity with its judgement. stored: its state as last encoded, None if it never was."""
-
-    __slots__ = ("entity", "judgement", "policy", "stored")
-
-    def __init__(self, stored: bytes | None, policy: EntityPolicy) -> None:
-        self.stored = stored
-        self.policy: Final = policy
-        self.restore()
-
-    def restore(self) -> None:
-        """Goes back to what was stored last."""
-        self.entity = Entity() if self.stored is None else decode_entity(self.stored)
-        self.judgement: Judgement = judge(self.entity, self.policy)
 
 
 # By how much a change can enlarge a state, at the most, for each byte of its record and besides: a field of three
@@ -67,27 +49,24 @@ Arrival = tuple[int, int, WireChange, int]
 
 
 class BatchResolver:
-    """Resolves batches under one policy. Holds decoded entities, at most twice cached_entities of a process."""
+    """Resolves batches under one policy. Holds decoded entities of about cache_bytes in all partitions together."""
 
     def __init__(
         self,
         policy: Policy,
         changes_topic: str,
-        cached_entities: int = DEFAULT_CACHED_ENTITIES,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
     ) -> None:
         self.policy: Final = policy
         self.changes_topic: Final = changes_topic
         self.limits: Final = policy.limits
-        self.cached_entities: Final = cached_entities
+        self.cache_bytes: Final = cache_bytes
         self._most_spread: Final = SPREAD * policy.limits.state_bytes
-        # Two generations per partition: what is used again moves to the young one, the old one is let go whole.
-        self._young: dict[int, dict[bytes, Held]] = {}
-        self._old: dict[int, dict[bytes, Held]] = {}
+        self._held: Final[dict[int, HeldEntities]] = {}
 
     def forget(self, partition: int) -> None:
         """Drops what is held of a partition; it is no longer ours."""
-        self._young.pop(partition, None)
-        self._old.pop(partition, None)
+        self._held.pop(partition, None)
 
     def resolve_batch(self, partition: int, records: Sequence[InputRecord], states: StoredStates) -> BatchEffects:
         """All effects of a batch. Refuses single records into `dead_letters`; raises nothing for bad input."""
@@ -149,8 +128,8 @@ class BatchResolver:
         self, partition: int, key: bytes, arrivals: list[Arrival], states: StoredStates, effects: BatchEffects
     ) -> None:
         first = arrivals[0][2]
-        held = self._hold(partition, key, first.entity_type, states)
-        stored = held.stored
+        entities, held = self._hold(partition, key, first.entity_type, states)
+        stored, size = held.stored, held.size()
         replayed = False
         begin = 0
         while begin < len(arrivals):
@@ -164,6 +143,8 @@ class BatchResolver:
             effects.applied = max(effects.applied, held.entity.offset)
         if moved or replayed:
             self._emit(partition, key, first.entity_type, first.entity_id, held, effects)
+        entities.grew(held.size() - size)
+        entities.trim(self.cache_bytes // DECODED // len(self._held))
 
     def _resolve_part(self, partition: int, key: bytes, held: Held, part: list[Arrival], effects: BatchEffects) -> bool:
         """Absorbs a part of an entity's changes. True if one of them was delivered again: after a crash the state has
@@ -273,22 +254,16 @@ class BatchResolver:
         effects.records.append((key, body))
         effects.view.append(ViewRow(key, document(record), clock, contested, entity.offset))
 
-    def _hold(self, partition: int, key: bytes, entity_type: str, states: StoredStates) -> Held:
-        young = self._young.get(partition)
-        if young is None:
-            young = self._young[partition] = {}
-        held = young.get(key)
-        if held is not None:
-            return held
-        old = self._old.get(partition)
-        held = None if old is None else old.pop(key, None)
+    def _hold(self, partition: int, key: bytes, entity_type: str, states: StoredStates) -> tuple[HeldEntities, Held]:
+        """The decoded entity, and where it is held."""
+        entities = self._held.get(partition)
+        if entities is None:
+            entities = self._held[partition] = HeldEntities()
+        held = entities.find(key)
         if held is None:
             held = Held(states.get(key), self.policy.of(entity_type))
-        if len(young) * len(self._young) >= self.cached_entities:
-            self._old[partition] = young
-            young = self._young[partition] = {}
-        young[key] = held
-        return held
+            entities.add(key, held)
+        return entities, held
 
 
 def _refuse(effects: BatchEffects, index: int, refusal: Refusal) -> None:

@@ -40,6 +40,31 @@ and whose effect is missing in its table or its sink.
 {BEGIN}
 {END}
 
+What needs no steady load has tests without a row; they end with the same comparisons of places, or with the named
+alarm, refusal or end of the worker:
+
+| id | what | tests |
+|---|---|---|
+| F07 | the watchdog's limits, one by one | [test_watchdog.py](../tests/agents/test_watchdog.py), \
+[test_blocked.py](../tests/faults/test_blocked.py) |
+| F12 | Kafka cut off or silent in a recovery, both stores | \
+[test_recovery_cut.py](../tests/faults/test_recovery_cut.py) |
+| F24 to F26 | changelog lost, input deleted before it was read, offsets ahead of the table | \
+[test_offsets.py](../tests/faults/test_offsets.py) |
+| F27 | topics altered, before the start and under running workers | \
+[test_topics_changed.py](../tests/faults/test_topics_changed.py) |
+| F28 | holes of millions of offsets | [test_gap.py](../tests/faults/test_gap.py) |
+| B01 to B03 | any bytes, JSON and Avro made to be dear | [test_any_bytes.py](../tests/laws/test_any_bytes.py), \
+[test_bombs.py](../tests/laws/test_bombs.py) |
+| B04, B09 | compressed bombs, hostile headers and pickles | \
+[test_hostile_batches.py](../tests/integration/test_hostile_batches.py) |
+| B05 | times that are wrong by years | [test_poison_times.py](../tests/laws/test_poison_times.py) |
+| B06 | the whole topic once more, in another order | [test_redelivery.py](../tests/integration/test_redelivery.py) |
+| B08 | nine tenths of a load on one entity | [test_hot_key.py](../tests/integration/test_hot_key.py) |
+| U01 | what Faust and aiokafka do today that is worked around here | [tests/upstream](../tests/upstream) |
+| | crashes, zombies, late sends and compaction in a seeded simulator, 10,000 crashes a run | \
+[tests/simulation](../tests/simulation) |
+
 Not tested: loss of power, disks that lie about what they have written, leader elections among several brokers, clocks
 of real hardware, and networks between sites.
 """

@@ -58,7 +58,7 @@ def main() -> None:
     """One line: compiled or interpreted, and the SHA-256 over all effects in their order."""
     fields = {name: {"resolver": name, "order": ["billing", "crm"]} for name in FIELDS}
     policy = parse_policy({"priority": ["web"], "entities": {"customer": {"fields": fields}}})
-    resolver, states = batch.BatchResolver(policy, "changes", cached_entities=15), {}
+    resolver, states = batch.BatchResolver(policy, "changes", cache_bytes=100_000), {}
     digest = hashlib.sha256()
     records = log(seed=7)
     for begin in range(0, len(records), BATCH):

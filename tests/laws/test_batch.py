@@ -187,8 +187,8 @@ def test_an_entity_that_is_let_go_is_read_back() -> None:
     ]
     records = [replace(record, key=f"customer:{n % 7}".encode()) for n, record in enumerate(log_of(history))]
     outcomes = []
-    for cached in (2, 1000):
-        resolver, states = BatchResolver(parse_policy(None), TOPIC, cached_entities=cached), {}
+    for cache_bytes in (6_000, 6_000_000):
+        resolver, states = BatchResolver(parse_policy(None), TOPIC, cache_bytes=cache_bytes), {}
         for record in records:
             states.update(resolver.resolve_batch(0, [record], states).states)
         outcomes.append({key: row_of_state(key, state, resolver.policy) for key, state in states.items()})

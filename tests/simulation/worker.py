@@ -90,7 +90,7 @@ class Worker:
         self, number: int, broker: Broker, redis: SimulatedRedis, policy: Policy, rules: Rules, conditions: Conditions
     ) -> None:
         self.number, self.broker, self.rules, self.conditions = number, broker, rules, conditions
-        self.resolver = BatchResolver(policy, CHANGES, cached_entities=4)
+        self.resolver = BatchResolver(policy, CHANGES, cache_bytes=10_000)
         self.connection = Connection(redis)
         self.follower = Follower(broker, self.connection)
         self.generation = -1
