@@ -1,0 +1,216 @@
+"""The policy file as it is written (SPEC section 3): its keys, their types, and what is wrong with a file.
+
+What a file means, which needs more than one key at a time, is for `streams.policy` to say.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic_core import ErrorDetails
+
+from schemas.refusal import DEFAULT_LIMITS
+from schemas.suggestion import suggestion
+
+ResolverName = Literal[
+    "last_update_wins",
+    "first_update_wins",
+    "source_priority",
+    "authority",
+    "max",
+    "min",
+    "longest",
+    "union",
+    "sum",
+    "keep_siblings",
+    "manual",
+]
+OnDelete = Literal["update_wins", "delete_wins", "last_update_wins", "source_priority"]
+
+ENTITY_TYPE: Final = r"[a-z][a-z0-9_]*"
+_UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION: Final = r"(\d+)\s*(ms|s|m|h|d)"
+
+
+class PolicyError(ValueError):
+    """The policy file says something that cannot be; the message names the place and what would be right."""
+
+
+def _duration_ms(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = re.fullmatch(_DURATION, value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{value!r} must be a time such as 500ms, 1s, 5m, 2h or 1d")
+    return int(match[1]) * _UNITS_MS[match[2]]
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"the key {value!r} must be text; quote it")
+    return value
+
+
+def _entity_type(value: object) -> str:
+    name = _name(value)
+    if not re.fullmatch(ENTITY_TYPE, name):
+        raise ValueError("an entity type is lower case letters, digits and _")
+    return name
+
+
+def _names(value: object) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
+        raise ValueError(f"{value!r} must be a list of names")
+    if len(set(value)) != len(value):
+        raise ValueError(f"{value!r} names something twice")
+    return value
+
+
+def _mapping(value: object) -> object:
+    """Nothing after a colon is an empty mapping, as people write it."""
+    return {} if value is None else value
+
+
+def _group(value: object) -> object:
+    return {"fields": value} if isinstance(value, list) else _mapping(value)
+
+
+Duration = Annotated[
+    int,
+    BeforeValidator(_duration_ms),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^{_DURATION}$"}]}),
+]
+Names = Annotated[
+    list[str],
+    BeforeValidator(_names),
+    WithJsonSchema({"type": "array", "items": {"type": "string", "minLength": 1}, "uniqueItems": True}),
+]
+NameKey = Annotated[str, BeforeValidator(_name)]
+Most = Annotated[int, Field(gt=0)]
+
+
+class _Document(BaseModel):
+    """A mapping of the file: no other keys, no guessing at types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class FieldDocument(_Document):
+    """How one field is decided."""
+
+    resolver: ResolverName | None = Field(None, description="who wins; none: the entity type's resolver")
+    order: Names | None = Field(None, description="sources, strongest first; none: `priority`")
+
+
+class GroupDocument(FieldDocument):
+    """Fields that one source wins together. In the file a list of the fields will do."""
+
+    fields: Names = Field(description="the fields that belong together")
+
+
+class EntityDocument(_Document):
+    """The rules of one entity type."""
+
+    resolver: ResolverName | None = Field(None, description="of every field without one; none: the file's")
+    on_delete: OnDelete = Field("update_wins", description="what wins where one deleted what another changed")
+    convergence_window: Duration | None = Field(None, description="blind writes closer than this are in conflict")
+    fields: dict[NameKey, Annotated[FieldDocument, BeforeValidator(_mapping)]] = Field({}, description="rules by field")
+    field_groups: dict[NameKey, Annotated[GroupDocument, BeforeValidator(_group)]] = Field(
+        {}, description="fields that are decided together, by the name of the group"
+    )
+
+
+class SourceDocument(_Document):
+    """One system that publishes changes."""
+
+
+class ViewDocument(_Document):
+    """The view in Redis."""
+
+    ttl: Duration | None = Field(None, description="life of a key of the view; null: for ever")
+
+
+class LimitsDocument(_Document):
+    """What is refused as too much, each with its own reason in dead letters."""
+
+    change_bytes: Most = Field(DEFAULT_LIMITS.change_bytes, description="of a record's value")
+    value_bytes: Most = Field(DEFAULT_LIMITS.value_bytes, description="of one value as canonical JSON")
+    depth: Most = Field(DEFAULT_LIMITS.depth, description="of arrays and objects in a value")
+    fields: Most = Field(DEFAULT_LIMITS.fields, description="that one change may name")
+    seen: Most = Field(DEFAULT_LIMITS.seen, description="sources that a clock may name, and an entity may have")
+    state_bytes: Most = Field(DEFAULT_LIMITS.state_bytes, description="of one entity's encoded state")
+
+
+class PolicyDocument(_Document):
+    """Who may win what: the policy file of Syncline."""
+
+    priority: Names = Field([], description="sources, strongest first")
+    resolver: ResolverName = Field("last_update_wins", description="of every field that has none of its own")
+    convergence_window: Duration = Field(1_000, description="blind writes closer than this are in conflict")
+    max_future: Duration = Field(60_000, description="how far occurred_at may be ahead of the append time")
+    sources: dict[NameKey, Annotated[SourceDocument, BeforeValidator(_mapping)]] | None = Field(
+        None, description="who may publish; none: anyone"
+    )
+    entities: dict[
+        Annotated[str, BeforeValidator(_entity_type)], Annotated[EntityDocument, BeforeValidator(_mapping)]
+    ] = Field({}, description="rules by entity type")
+    view: Annotated[ViewDocument, BeforeValidator(_mapping)] = ViewDocument()
+    limits: Annotated[LimitsDocument, BeforeValidator(_mapping)] = LimitsDocument()
+
+
+def read_document(value: object) -> PolicyDocument:
+    """Check the file's mapping, None being an empty one. Raises PolicyError for what is wrong first."""
+    try:
+        return PolicyDocument.model_validate(_mapping(value))
+    except ValidationError as error:
+        raise PolicyError(_line(error.errors(include_url=False)[0])) from None
+
+
+def json_schema() -> dict[str, Any]:
+    """The file's JSON Schema, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **PolicyDocument.model_json_schema()}
+
+
+def _line(error: ErrorDetails) -> str:
+    """A mistake in one line: where, what, and what would be right."""
+    place, given = [part for part in error["loc"] if part != "[key]"], error["input"]
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        *place, key = place
+        if isinstance(key, str):
+            return _at(place, f"unknown key {key!r}; {suggestion(key, _schema_at(place)['properties'])}")
+        return _at(place, f"the key {key!r} must be text; quote it")
+    if kind == "literal_error":
+        return _at(place, f"{given!r} is not known; {suggestion(str(given), _schema_at(place)['enum'])}")
+    if kind in ("model_type", "dict_type"):
+        return _at(place, f"{given!r} must be a mapping")
+    if kind in ("greater_than", "int_type"):
+        return _at(place, f"{given!r} must be a whole number above 0")
+    if error["loc"][-1:] == ("[key]",) and not isinstance(given, str):
+        place = place[:-1]
+    return _at(place, error["msg"].removeprefix("Value error, "))
+
+
+def _at(place: list[int | str], problem: str) -> str:
+    return f"policy, {'.'.join(map(str, place)) or 'top'}: {problem}"
+
+
+def _schema_at(place: list[int | str]) -> dict[str, Any]:
+    """The part of the JSON Schema that describes a place of the file."""
+    whole = PolicyDocument.model_json_schema()
+    node = whole
+    for part in place:
+        node = _resolved(node.get("properties", {}).get(part) or node["additionalProperties"], whole)
+    return node
+
+
+def _resolved(node: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
+    """What a reference refers to, and of something that may be null the other."""
+    for choice in node.get("anyOf", ()):
+        if choice.get("type") != "null":
+            return _resolved(choice, whole)
+    if "$ref" in node:
+        return dict(whole["$defs"][node["$ref"].rpartition("/")[2]])
+    return node
