@@ -20,6 +20,7 @@ from mode.types import ServiceT
 from agents import web
 from agents.boottime import boottime
 from agents.commands import commands_agent
+from agents.config_file import load_policy
 from agents.ending import EX_CONFIG, EX_SOFTWARE, end_process
 from agents.entity_table import EmptyState, EntityTable, PositionOf
 from agents.handover import Deliveries, HandOver, View
@@ -28,7 +29,6 @@ from agents.materialize import Materializer
 from agents.metrics import Metrics
 from agents.names import TopicNames
 from agents.outbox import OffsetRange, Outbox
-from agents.policy_file import load_policy
 from agents.process import SynclineWorker, freeze_recovered, harden_process
 from agents.recovery import LaneTables, Progress
 from agents.resolve import Kernel, Work, resolver_agent

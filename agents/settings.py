@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from agents.config_file import worker_section
+from schemas.policy_document import PolicyError
+from schemas.suggestion import suggestion
 from streams.topics import DEFAULT_PARTITIONS, DEFAULT_PREFIX
 
 PREFIX = "SYNCLINE_"
@@ -82,13 +84,52 @@ class Settings(BaseSettings):
 
 
 def load_settings(**flags: object) -> Settings:
-    """Settings from the environment, with flags over it. Raises SettingsError for a name nobody reads.
+    """Settings of the file that SYNCLINE_CONFIG names, the environment over it, and flags over both.
 
-    flags whose value is None are not given. pydantic's ValidationError says which value is wrong.
+    flags whose value is None are not given. Raises SettingsError for a name nobody reads and a file that cannot be
+    read; pydantic's ValidationError says which value is wrong.
     """
     refuse_unknown_names(os.environ)
     given = {name: value for name, value in flags.items() if value is not None}
-    return Settings(**given)  # type: ignore[arg-type]
+    return Settings(**{**_of_file(given), **given})
+
+
+def origins(**flags: object) -> dict[str, str]:
+    """Setting -> where its value comes from: a flag, an environment variable, the file, or the default."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    of_file, environment = _of_file(given), {name.upper() for name in os.environ}
+    path = config_path(given)
+    return {
+        name: f"--{name.replace('_', '-')}"
+        if name in given
+        else PREFIX + name.upper()
+        if PREFIX + name.upper() in environment
+        else f"{path}: worker"
+        if name in of_file
+        else "default"
+        for name in Settings.model_fields
+    }
+
+
+def config_path(flags: Mapping[str, object]) -> str | None:
+    """The file that a flag or the environment names."""
+    path = flags.get("config") or os.environ.get(PREFIX + "CONFIG")
+    return None if path is None else str(path)
+
+
+def _of_file(flags: Mapping[str, object]) -> dict[str, Any]:
+    """The file's settings, less those that the environment overrides. Raises SettingsError."""
+    path = config_path(flags)
+    try:
+        section = worker_section(path)
+    except PolicyError as error:
+        raise SettingsError(str(error)) from None
+    allowed = Settings.model_fields.keys() - {"config"}
+    for name in section:
+        if name not in allowed:
+            raise SettingsError(f"{path}: worker: {name!r} is no setting; {suggestion(str(name), allowed)}")
+    overridden = {name.upper() for name in os.environ}
+    return {name: value for name, value in section.items() if PREFIX + name.upper() not in overridden}
 
 
 def refuse_unknown_names(environment: Mapping[str, str]) -> None:
@@ -96,6 +137,4 @@ def refuse_unknown_names(environment: Mapping[str, str]) -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields} | READ_ELSEWHERE
     for name in sorted(environment):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), sorted(known), n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the settings are {', '.join(sorted(known))}"
-            raise SettingsError(f"{name} is no setting of Syncline; {hint}")
+            raise SettingsError(f"{name} is no setting of Syncline; {suggestion(name.upper(), known)}")

@@ -73,6 +73,10 @@ def _mapping(value: object) -> object:
     return {} if value is None else value
 
 
+def _or_nothing(kind: type[BaseModel]) -> BeforeValidator:
+    return BeforeValidator(_mapping, json_schema_input_type=kind | None)
+
+
 def _group(value: object) -> object:
     return {"fields": value} if isinstance(value, list) else _mapping(value)
 
@@ -110,16 +114,21 @@ class GroupDocument(FieldDocument):
     fields: Names = Field(description="the fields that belong together")
 
 
+_LISTED: Final = BeforeValidator(_group, json_schema_input_type=GroupDocument | Names)
+
+
 class EntityDocument(_Document):
     """The rules of one entity type."""
 
     resolver: ResolverName | None = Field(None, description="of every field without one; none: the file's")
     on_delete: OnDelete = Field("update_wins", description="what wins where one deleted what another changed")
     convergence_window: Duration | None = Field(None, description="blind writes closer than this are in conflict")
-    fields: dict[NameKey, Annotated[FieldDocument, BeforeValidator(_mapping)]] = Field({}, description="rules by field")
-    field_groups: dict[NameKey, Annotated[GroupDocument, BeforeValidator(_group)]] = Field(
-        {}, description="fields that are decided together, by the name of the group"
+    fields: dict[NameKey, Annotated[FieldDocument, _or_nothing(FieldDocument)]] = Field(
+        {}, description="rules by field"
     )
+    field_groups: dict[
+        NameKey, Annotated[GroupDocument, BeforeValidator(_group, json_schema_input_type=GroupDocument | Names)]
+    ] = Field({}, description="fields that are decided together, by the name of the group")
 
 
 class SourceDocument(_Document):
@@ -144,20 +153,21 @@ class LimitsDocument(_Document):
 
 
 class PolicyDocument(_Document):
-    """Who may win what: the policy file of Syncline."""
+    """syncline.yaml: who may win what, and how workers are set."""
 
     priority: Names = Field([], description="sources, strongest first")
     resolver: ResolverName = Field("last_update_wins", description="of every field that has none of its own")
     convergence_window: Duration = Field(1_000, description="blind writes closer than this are in conflict")
     max_future: Duration = Field(60_000, description="how far occurred_at may be ahead of the append time")
-    sources: dict[NameKey, Annotated[SourceDocument, BeforeValidator(_mapping)]] | None = Field(
+    sources: dict[NameKey, Annotated[SourceDocument, _or_nothing(SourceDocument)]] | None = Field(
         None, description="who may publish; none: anyone"
     )
     entities: dict[
-        Annotated[str, BeforeValidator(_entity_type)], Annotated[EntityDocument, BeforeValidator(_mapping)]
+        Annotated[str, BeforeValidator(_entity_type)], Annotated[EntityDocument, _or_nothing(EntityDocument)]
     ] = Field({}, description="rules by entity type")
-    view: Annotated[ViewDocument, BeforeValidator(_mapping)] = ViewDocument()
-    limits: Annotated[LimitsDocument, BeforeValidator(_mapping)] = LimitsDocument()
+    view: Annotated[ViewDocument, _or_nothing(ViewDocument)] = ViewDocument()
+    limits: Annotated[LimitsDocument, _or_nothing(LimitsDocument)] = LimitsDocument()
+    worker: dict[NameKey, Any] | None = Field(None, description="settings of the workers; no part of the policy")
 
 
 def read_document(value: object) -> PolicyDocument:
@@ -166,6 +176,15 @@ def read_document(value: object) -> PolicyDocument:
         return PolicyDocument.model_validate(_mapping(value))
     except ValidationError as error:
         raise PolicyError(_line(error.errors(include_url=False)[0])) from None
+
+
+def mistakes(value: object) -> list[str]:
+    """Everything that is wrong with the keys and types of the file's mapping, a line each."""
+    try:
+        PolicyDocument.model_validate(_mapping(value))
+    except ValidationError as error:
+        return [_line(one) for one in error.errors(include_url=False)]
+    return []
 
 
 def json_schema() -> dict[str, Any]:

@@ -71,7 +71,7 @@ def parse_policy(document: object) -> Policy:
     read = read_document(document)
     _check_order(read, read.priority, "priority")
     return Policy(
-        version=sha256(canonical({} if document is None else document).encode()).hexdigest()[:16],
+        version=_version(document),
         default=_entity(read, EntityDocument(), ""),
         entities={name: _entity(read, body, f"entities.{name}.") for name, body in read.entities.items()},
         sources=None if read.sources is None else frozenset(read.sources),
@@ -79,6 +79,12 @@ def parse_policy(document: object) -> Policy:
         view_ttl_ms=read.view.ttl,
         limits=Limits(**read.limits.model_dump()),
     )
+
+
+def _version(document: object) -> str:
+    """Names what the policy says; how a worker is set has no part in it."""
+    said = {key: value for key, value in document.items() if key != "worker"} if isinstance(document, dict) else {}
+    return sha256(canonical(said).encode()).hexdigest()[:16]
 
 
 def _entity(read: PolicyDocument, entity: EntityDocument, path: str) -> EntityPolicy:

@@ -10,7 +10,7 @@ import typer
 from typer._click.exceptions import ClickException, NoArgsIsHelpError
 from typer.core import TyperGroup
 
-from syncline.commands import compare, health, look, publish, show, workers
+from syncline.commands import compare, config, health, look, publish, show, workers
 from syncline.terminal import CommandError, say
 
 EXAMPLES = """\
@@ -68,6 +68,12 @@ app.command()(compare.wait)
 app.command()(health.doctor)
 app.command(name="force-sync")(publish.force_sync)
 app.command()(publish.invalidate)
+
+configuration = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Check and show syncline.yaml.")
+configuration.command()(config.lint)
+configuration.command()(config.show)
+configuration.command()(config.schema)
+app.add_typer(configuration, name="config")
 
 view = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look after the Redis view.")
 view.command()(health.rebuild)

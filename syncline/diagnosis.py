@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from agents.policy_file import load_policy
+from agents.config_file import load_policy
 from agents.settings import Settings
 from agents.topics import find_topics, topic_faults
 from streams.policy import PolicyError

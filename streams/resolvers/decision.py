@@ -18,6 +18,9 @@ class Ranks:
     def __init__(self, order: tuple[str, ...]) -> None:
         self._places = {source: place for place, source in enumerate(order)}
 
+    def __len__(self) -> int:
+        return len(self._places)
+
     def of(self, source: str) -> int:
         if source.startswith(STEWARD_PREFIX):
             return -1

@@ -63,7 +63,7 @@ def read_settings(**flags: Any) -> Settings:
     """Settings of the environment with flags over them. Raises CommandError."""
     from pydantic import ValidationError
 
-    from agents.settings import SettingsError, load_settings
+    from agents.settings import SettingsError, load_settings, origins
 
     try:
         return load_settings(**flags)
@@ -73,12 +73,14 @@ def read_settings(**flags: Any) -> Settings:
         # Without the value: a URL may have a password in it.
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise CommandError(f"setting SYNCLINE_{name.upper()}: {first['msg'].removeprefix('Value error, ')}") from None
+        origin = origins(**flags).get(name, "")
+        place = f"{origin}.{name}" if origin.endswith(": worker") else f"setting SYNCLINE_{name.upper()}"
+        raise CommandError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def read_policy(settings: Settings) -> Policy:
     """The policy that the settings name. Raises CommandError."""
-    from agents.policy_file import load_policy
+    from agents.config_file import load_policy
     from streams.policy import PolicyError
 
     try:

@@ -20,7 +20,7 @@ def test_environment_and_then_arguments(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_unknown_name_is_refused_with_the_near_one() -> None:
     """A name that nobody reads is a typing mistake, and the message has the right one."""
-    with pytest.raises(SettingsError, match=r"SYNCLINE_PARTITONS is no setting.*did you mean SYNCLINE_PARTITIONS\?"):
+    with pytest.raises(SettingsError, match=r"SYNCLINE_PARTITONS is no setting.*did you mean 'SYNCLINE_PARTITIONS'\?"):
         refuse_unknown_names({"SYNCLINE_PARTITONS": "8", "PATH": ""})
     refuse_unknown_names({"SYNCLINE_CHANGELOG": "memory://", "SYNCLINE_CONSOLE_PORT": "1"})
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agents.policy_file import load_policy
+from agents.config_file import load_policy
 from streams.entity_codec import position_of
 from tests.faults import ledger as books
 

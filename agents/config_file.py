@@ -1,0 +1,42 @@
+"""Reads syncline.yaml, the file that SYNCLINE_CONFIG names: the policy, and under `worker` settings of the workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from streams.policy import Policy, PolicyError, parse_policy
+
+
+def read_config(path: str | None) -> Any:
+    """What the file says, {} for None; unchecked. Raises PolicyError: no such file, or no YAML."""
+    if path is None:
+        return {}
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PolicyError(f"policy file {path}: {error.strerror}; SYNCLINE_CONFIG must name a file to read") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise PolicyError(f"policy file {path} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def worker_section(path: str | None) -> dict[str, Any]:
+    """The file's settings of workers by name; unchecked but for being a mapping. Raises PolicyError."""
+    document = read_config(path)
+    section = document.get("worker") if isinstance(document, dict) else None
+    if section is None:
+        return {}
+    if not isinstance(section, dict):
+        raise PolicyError(f"{path}: worker: {section!r} must be a mapping of settings, for example kafka: host:port")
+    return section
+
+
+def load_policy(path: str | None) -> Policy:
+    """The policy of a file, the policy of defaults for None. Raises PolicyError: what is wrong, and where."""
+    document = read_config(path)
+    try:
+        return parse_policy(document)
+    except PolicyError as error:
+        raise PolicyError(f"{path}: {error}") from None

@@ -1,0 +1,29 @@
+"""What is allowed in a policy and yet hardly meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from streams.policy import EntityPolicy, Policy, Rule
+
+#: These decide by rank alone, so without an order the clocks decide.
+RANKED = ("source_priority", "authority")
+
+
+def remarks(policy: Policy) -> list[str]:
+    """A line for each rule that does not do what its name says, with its place."""
+    found = list(_about(policy.default, ""))
+    for name, entity in policy.entities.items():
+        found += _about(entity, f"entities.{name}.")
+    return found
+
+
+def _about(entity: EntityPolicy, path: str) -> Iterator[str]:
+    rules: dict[str, Rule] = {f"{path}resolver": entity.default}
+    rules |= {f"{path}fields.{name}": rule for name, rule in entity.fields.items() if rule.group is None}
+    rules |= {f"{path}field_groups.{name}": rule for name, (rule, _) in entity.groups.items()}
+    for place, rule in rules.items():
+        if rule.resolver.name in RANKED and not rule.ranks:
+            yield f"{place}: {rule.resolver.name} has no order, and there is no priority: the latest write wins"
+    if entity.on_delete == "source_priority" and not entity.ranks:
+        yield f"{path}on_delete: source_priority, and there is no priority: the latest write wins"

@@ -1,0 +1,127 @@
+"""`config lint`, `config show` and `config schema`: syncline.yaml before it goes live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import typer
+
+from syncline.commands.options import OutputOption, read_policy, read_settings
+from syncline.terminal import CommandError, Output, say, shown, write_json, write_lines, write_table
+
+if TYPE_CHECKING:
+    pass
+
+FileArgument = Annotated[str | None, typer.Argument(metavar="[FILE]", help="Default: the one of SYNCLINE_CONFIG.")]
+
+
+def lint(file: FileArgument = None) -> None:
+    """Check a file whole: each mistake in a line with its place; exit code 1 if there is any."""
+    from agents.config_file import read_config
+    from agents.settings import SettingsError, config_path
+    from schemas.policy_document import PolicyError, mistakes
+    from streams.lint import remarks
+    from streams.policy import parse_policy
+
+    path = config_path({"config": file})
+    if path is None:
+        raise CommandError("no file to check: name one, or set SYNCLINE_CONFIG")
+    try:
+        document = read_config(path)
+        found = mistakes(document)
+        if not found:
+            policy = parse_policy(document)
+            read_settings(config=path)
+    except (PolicyError, SettingsError, CommandError) as error:
+        found = [str(error)]
+    for line in found:
+        say(f"{path}: {line.removeprefix(f'{path}: ')}")
+    if found:
+        raise typer.Exit(1)
+    for line in remarks(policy):
+        say(f"{path}: {line}")
+    write_lines([f"ok: policy {policy.version}, rules for {len(policy.entities)} entity types"])
+
+
+def show(
+    output: OutputOption = Output.table, config: Annotated[str | None, typer.Option(help="the file")] = None
+) -> None:
+    """Print every setting and rule with its value and where it comes from; passwords are masked."""
+    from agents.settings import origins
+
+    settings = read_settings(config=config)
+    policy = read_policy(settings)
+    from_where = origins(config=config)
+    rows = [(f"worker.{name}", masked(value), from_where[name]) for name, value in settings]
+    rows += [(place, value, origin) for place, value, origin in policy_rows(settings.config)]
+    if output is Output.json:
+        told = [{"from": origin, "name": name, "value": value} for name, value, origin in rows]
+        write_json({"policy_version": policy.version, "settings": told})
+    else:
+        write_table(("name", "value", "from"), [(shown(name), shown(as_text(value)), at) for name, value, at in rows])
+        write_lines([f"policy {policy.version}"])
+
+
+def schema() -> None:
+    """Print the file's JSON Schema, for editors."""
+    from agents.settings import Settings
+    from schemas.policy_document import json_schema
+
+    whole = json_schema()
+    workers = Settings.model_json_schema()
+    properties = {name: part for name, part in workers["properties"].items() if name != "config"}
+    whole["properties"]["worker"] = {
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "properties": properties,
+    }
+    write_json(whole)
+
+
+def policy_rows(path: str | None) -> Iterator[tuple[str, Any, str]]:
+    """Each value of the policy, by its place in the file: those that the file says, and the defaults of the rest."""
+    from agents.config_file import read_config
+    from schemas.policy_document import read_document
+
+    document = read_config(path) or {}
+    whole = read_document(document).model_dump(exclude={"worker"}, exclude_none=True)
+    for place, value in leaves(whole):
+        yield ".".join(place), value, f"{path}" if said(document, place) else "default"
+
+
+def leaves(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What is no mapping, or an empty one, with its place."""
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from leaves(inner, (*place, name))
+    else:
+        yield place, value
+
+
+def said(document: Any, place: tuple[str, ...]) -> bool:
+    """Whether a file says something at a place; a group may be said as a list of its fields."""
+    for name in place:
+        if isinstance(document, list):
+            return name == "fields"
+        if not isinstance(document, dict) or name not in document:
+            return False
+        document = document[name]
+    return True
+
+
+def masked(value: Any) -> Any:
+    """A setting as it may be shown: a URL without its password, a path as text."""
+    if not isinstance(value, str) or "://" not in value:
+        return value if value is None or isinstance(value, str | int | float) else str(value)
+    parts = urlsplit(value)
+    if parts.password is None:
+        return value
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{place}"))
+
+
+def as_text(value: Any) -> str:
+    """A value as a person reads it."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else "-" if value is None else str(value)

@@ -1,0 +1,127 @@
+"""syncline.yaml before it goes live: checked whole, shown with where each value comes from, described for editors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agents.settings import Settings, SettingsError, load_settings
+from tests.laws.test_policy import SPEC_EXAMPLE
+from tests.syncline.test_cli import invoke
+
+
+def written(directory: Path, text: str) -> str:
+    """The path of a file that says this."""
+    file = directory / "syncline.yaml"
+    file.write_text(text)
+    return str(file)
+
+
+def test_lint_passes_the_example_of_the_contract(tmp_path: Path) -> None:
+    """A file without a mistake: code 0, its policy's version, and no remark."""
+    code, out, err = invoke("config", "lint", written(tmp_path, SPEC_EXAMPLE))
+    assert (code, err) == (0, "")
+    assert out.startswith("ok: policy ")
+    assert "rules for 1 entity types" in out
+
+
+def test_lint_names_every_mistake_with_its_place(tmp_path: Path) -> None:
+    """Not only the first mistake is told, each in one line, with what would be right; the code is 1."""
+    file = written(tmp_path, "resolvr: max\nmax_future: soon\nentities: {customer: {fields: {tier: {resolver: best}}}}")
+    code, out, err = invoke("config", "lint", file)
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        f"{file}: policy, max_future: 'soon' must be a time such as 500ms, 1s, 5m, 2h or 1d",
+        f"{file}: policy, entities.customer.fields.tier.resolver: 'best' is not known; it must be one of authority,"
+        " first_update_wins, keep_siblings, last_update_wins, longest, manual, max, min, source_priority, sum, union",
+        f"{file}: policy, top: unknown key 'resolvr'; did you mean 'resolver'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("worker: {partitons: 4}", "worker: 'partitons' is no setting; did you mean 'partitions'?"),
+        ("worker: {partitions: 0}", "worker.partitions: Input should be greater than or equal to 1"),
+        ("worker: [1]", "worker: [1] must be a mapping"),
+        ("priority: [a\n", "is not YAML"),
+        ("sources: {crm: {}}\npriority: [crn]", "policy, priority: unknown source 'crn'; did you mean 'crm'?"),
+    ],
+)
+def test_lint_refuses(text: str, problem: str, tmp_path: Path) -> None:
+    """A file that workers would not start with."""
+    code, _, err = invoke("config", "lint", written(tmp_path, text))
+    assert code == 1
+    assert problem in err
+
+
+def test_lint_remarks_on_ranks_without_an_order(tmp_path: Path) -> None:
+    """What is allowed and hardly meant is said, and is no failure."""
+    code, _, err = invoke("config", "lint", written(tmp_path, "entities: {a: {fields: {x: {resolver: authority}}}}"))
+    assert code == 0
+    assert "entities.a.fields.x: authority has no order, and there is no priority: the latest write wins" in err
+
+
+def test_lint_of_no_file() -> None:
+    """Without a file there is nothing to check, and that is a mistake."""
+    code, _, err = invoke("config", "lint")
+    assert (code, "SYNCLINE_CONFIG" in err) == (1, True)
+
+
+def test_defaults_then_file_then_environment_then_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SPEC section 7: each overrides those before it, and `config show` says which one it was."""
+    file = written(tmp_path, "worker: {partitions: 3, kafka: 'file:1', app_id: of_file}\nmax_future: 5s")
+    monkeypatch.setenv("SYNCLINE_CONFIG", file)
+    monkeypatch.setenv("SYNCLINE_KAFKA", "environment:1")
+    settings = load_settings(app_id="flag")
+    assert (settings.app_id, settings.kafka, settings.partitions, settings.web_port) == (
+        "flag",
+        "environment:1",
+        3,
+        6066,
+    )
+    code, out, _ = invoke("config", "show", "-o", "json")
+    shown = {row["name"]: (row["value"], row["from"]) for row in json.loads(out)["settings"]}
+    assert code == 0
+    assert shown["worker.kafka"] == ("environment:1", "SYNCLINE_KAFKA")
+    assert shown["worker.partitions"] == (3, f"{file}: worker")
+    assert shown["worker.web_port"] == (6066, "default")
+    assert shown["max_future"] == (5_000, file)
+    assert shown["convergence_window"] == (1_000, "default")
+
+
+def test_show_masks_passwords(tmp_path: Path) -> None:
+    """A password in a URL is shown nowhere."""
+    file = written(tmp_path, "worker: {redis: 'redis://ana:tell-nobody@cache:6379/0'}")
+    for form in ("table", "json"):
+        _, out, err = invoke("config", "show", "--config", file, "-o", form)
+        assert "tell-nobody" not in out + err
+        assert "ana:***@cache:6379/0" in out
+
+
+def test_a_worker_refuses_a_file_it_cannot_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is not there is named."""
+    monkeypatch.setenv("SYNCLINE_CONFIG", "/nowhere/syncline.yaml")
+    with pytest.raises(SettingsError, match=r"/nowhere/syncline.yaml: No such file"):
+        load_settings()
+
+
+def test_the_worker_section_is_no_part_of_the_policy(tmp_path: Path) -> None:
+    """Another broker is no other policy: the version stays."""
+    plain, other = tmp_path / "plain", tmp_path / "other"
+    plain.write_text(SPEC_EXAMPLE)
+    other.write_text(SPEC_EXAMPLE + "worker: {kafka: 'elsewhere:9092'}\n")
+    assert invoke("config", "lint", str(plain))[1] == invoke("config", "lint", str(other))[1]
+
+
+def test_schema_has_every_key() -> None:
+    """Editors know all keys: those of the policy, and the settings below `worker`."""
+    code, out, _ = invoke("config", "schema")
+    schema = json.loads(out)
+    assert code == 0
+    assert set(schema["properties"]["worker"]["properties"]) == set(Settings.model_fields) - {"config"}
+    assert {"priority", "sources", "entities", "view", "limits"} < set(schema["properties"])
+    groups = schema["$defs"]["EntityDocument"]["properties"]["field_groups"]["additionalProperties"]["anyOf"]
+    assert {"$ref", "type"} == {next(iter(form)) if "$ref" in form else "type" for form in groups}
