@@ -73,7 +73,8 @@ def _mapping(value: object) -> object:
     return {} if value is None else value
 
 
-def _or_nothing(kind: type[BaseModel]) -> BeforeValidator:
+def or_nothing(kind: type[BaseModel]) -> BeforeValidator:
+    """For a mapping of this kind of which nothing may be said."""
     return BeforeValidator(_mapping, json_schema_input_type=kind | None)
 
 
@@ -95,13 +96,13 @@ NameKey = Annotated[str, BeforeValidator(_name)]
 Most = Annotated[int, Field(gt=0)]
 
 
-class _Document(BaseModel):
+class Document(BaseModel):
     """A mapping of the file: no other keys, no guessing at types."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class FieldDocument(_Document):
+class FieldDocument(Document):
     """How one field is decided."""
 
     resolver: ResolverName | None = Field(None, description="who wins; none: the entity type's resolver")
@@ -117,31 +118,29 @@ class GroupDocument(FieldDocument):
 _LISTED: Final = BeforeValidator(_group, json_schema_input_type=GroupDocument | Names)
 
 
-class EntityDocument(_Document):
+class EntityDocument(Document):
     """The rules of one entity type."""
 
     resolver: ResolverName | None = Field(None, description="of every field without one; none: the file's")
     on_delete: OnDelete = Field("update_wins", description="what wins where one deleted what another changed")
     convergence_window: Duration | None = Field(None, description="blind writes closer than this are in conflict")
-    fields: dict[NameKey, Annotated[FieldDocument, _or_nothing(FieldDocument)]] = Field(
-        {}, description="rules by field"
-    )
+    fields: dict[NameKey, Annotated[FieldDocument, or_nothing(FieldDocument)]] = Field({}, description="rules by field")
     field_groups: dict[
         NameKey, Annotated[GroupDocument, BeforeValidator(_group, json_schema_input_type=GroupDocument | Names)]
     ] = Field({}, description="fields that are decided together, by the name of the group")
 
 
-class SourceDocument(_Document):
+class SourceDocument(Document):
     """One system that publishes changes."""
 
 
-class ViewDocument(_Document):
+class ViewDocument(Document):
     """The view in Redis."""
 
     ttl: Duration | None = Field(None, description="life of a key of the view; null: for ever")
 
 
-class LimitsDocument(_Document):
+class LimitsDocument(Document):
     """What is refused as too much, each with its own reason in dead letters."""
 
     change_bytes: Most = Field(DEFAULT_LIMITS.change_bytes, description="of a record's value")
@@ -152,21 +151,21 @@ class LimitsDocument(_Document):
     state_bytes: Most = Field(DEFAULT_LIMITS.state_bytes, description="of one entity's encoded state")
 
 
-class PolicyDocument(_Document):
+class PolicyDocument(Document):
     """syncline.yaml: who may win what, and how workers are set."""
 
     priority: Names = Field([], description="sources, strongest first")
     resolver: ResolverName = Field("last_update_wins", description="of every field that has none of its own")
     convergence_window: Duration = Field(1_000, description="blind writes closer than this are in conflict")
     max_future: Duration = Field(60_000, description="how far occurred_at may be ahead of the append time")
-    sources: dict[NameKey, Annotated[SourceDocument, _or_nothing(SourceDocument)]] | None = Field(
+    sources: dict[NameKey, Annotated[SourceDocument, or_nothing(SourceDocument)]] | None = Field(
         None, description="who may publish; none: anyone"
     )
     entities: dict[
-        Annotated[str, BeforeValidator(_entity_type)], Annotated[EntityDocument, _or_nothing(EntityDocument)]
+        Annotated[str, BeforeValidator(_entity_type)], Annotated[EntityDocument, or_nothing(EntityDocument)]
     ] = Field({}, description="rules by entity type")
-    view: Annotated[ViewDocument, _or_nothing(ViewDocument)] = ViewDocument()
-    limits: Annotated[LimitsDocument, _or_nothing(LimitsDocument)] = LimitsDocument()
+    view: Annotated[ViewDocument, or_nothing(ViewDocument)] = ViewDocument()
+    limits: Annotated[LimitsDocument, or_nothing(LimitsDocument)] = LimitsDocument()
     worker: dict[NameKey, Any] | None = Field(None, description="settings of the workers; no part of the policy")
 
 

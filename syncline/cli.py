@@ -10,7 +10,7 @@ import typer
 from typer._click.exceptions import ClickException, NoArgsIsHelpError
 from typer.core import TyperGroup
 
-from syncline.commands import compare, config, health, look, publish, show, workers
+from syncline.commands import compare, config, health, look, policy, publish, show, workers
 from syncline.terminal import CommandError, say
 
 EXAMPLES = """\
@@ -74,6 +74,10 @@ configuration.command()(config.lint)
 configuration.command()(config.show)
 configuration.command()(config.schema)
 app.add_typer(configuration, name="config")
+
+rules = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Try a policy before it goes live.")
+rules.command()(policy.test)
+app.add_typer(rules, name="policy")
 
 view = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look after the Redis view.")
 view.command()(health.rebuild)
