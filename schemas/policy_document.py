@@ -29,6 +29,8 @@ ResolverName = Literal[
 ]
 OnDelete = Literal["update_wins", "delete_wins", "last_update_wins", "source_priority"]
 
+DEFAULT_WINDOW_MS: Final = 1_000
+DEFAULT_MAX_FUTURE_MS: Final = 60_000
 ENTITY_TYPE: Final = r"[a-z][a-z0-9_]*"
 _UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION: Final = r"(\d+)\s*(ms|s|m|h|d)"
@@ -156,8 +158,10 @@ class PolicyDocument(Document):
 
     priority: Names = Field([], description="sources, strongest first")
     resolver: ResolverName = Field("last_update_wins", description="of every field that has none of its own")
-    convergence_window: Duration = Field(1_000, description="blind writes closer than this are in conflict")
-    max_future: Duration = Field(60_000, description="how far occurred_at may be ahead of the append time")
+    convergence_window: Duration = Field(DEFAULT_WINDOW_MS, description="blind writes closer than this are in conflict")
+    max_future: Duration = Field(
+        DEFAULT_MAX_FUTURE_MS, description="how far occurred_at may be ahead of the append time"
+    )
     sources: dict[NameKey, Annotated[SourceDocument, or_nothing(SourceDocument)]] | None = Field(
         None, description="who may publish; none: anyone"
     )

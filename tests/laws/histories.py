@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 
 from schemas.canonical import canonical
+from schemas.policy_document import OnDelete
 from schemas.wire import WireChange
-from streams.policy import ON_DELETE
 from streams.resolvers import RESOLVERS
 
 SOURCES = ("crm", "billing", "web", "steward:ana", "steward:bo")
@@ -62,7 +62,7 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
     picking = sorted(name for name, resolver in RESOLVERS.items() if resolver.pick is not None)
     entity: dict[str, Any] = {
         "resolver": draw(st.sampled_from(picking if grouped else sorted(RESOLVERS))),
-        "on_delete": draw(st.sampled_from(ON_DELETE)),
+        "on_delete": draw(st.sampled_from(get_args(OnDelete))),
         "fields": {
             name: {"resolver": draw(st.sampled_from(sorted(RESOLVERS))), "order": draw(orders)}
             for name in FIELDS

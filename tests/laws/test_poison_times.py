@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from schemas.canonical import INT_MAX, INT_MIN
 from schemas.change import Change
 from schemas.codec import encode_change
+from schemas.policy_document import DEFAULT_MAX_FUTURE_MS, DEFAULT_WINDOW_MS
 from streams.effects import BatchEffects
-from streams.policy import DEFAULT_MAX_FUTURE_MS, DEFAULT_WINDOW_MS
 from streams.resolvers import RESOLVERS
 from tests.laws.histories import KEY
 from tests.laws.test_batch import Record, change, replay, resolve

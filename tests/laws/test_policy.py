@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
+from schemas.policy_document import ResolverName
 from streams.policy import PolicyError, parse_policy
+from streams.resolvers import RESOLVERS
 
 SPEC_EXAMPLE = """
 priority: [crm, billing, web]
@@ -112,3 +114,8 @@ def test_a_mistake_is_named_with_its_place(mistake: str) -> None:
         parse_policy(document)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_file_names_every_resolver() -> None:
+    """What may be written is what there is."""
+    assert set(get_args(ResolverName)) == set(RESOLVERS)
