@@ -135,6 +135,9 @@ class EntityDocument(Document):
 class SourceDocument(Document):
     """One system that publishes changes."""
 
+    priority: Most | None = Field(None, description="place among the sources, 1 the strongest; in place of `priority`")
+    max_future: Duration | None = Field(None, description="of this source's clock; none: the file's max_future")
+
 
 class ViewDocument(Document):
     """The view in Redis."""

@@ -44,10 +44,11 @@ def admit(change: WireChange, key: str, append_time_ms: int, policy: Policy) -> 
             "check",
         )
     ahead_ms = change.occurred_at - append_time_ms
-    if ahead_ms > policy.max_future_ms:
+    most_ms = policy.max_future_ms_of.get(change.source, policy.max_future_ms)
+    if ahead_ms > most_ms:
         raise Refusal(
             "clock_skew",
             f"occurred_at {change.occurred_at} is {ahead_ms} ms ahead of the append time {append_time_ms};"
-            f" at most {policy.max_future_ms} ms are allowed",
+            f" at most {most_ms} ms are allowed",
             "check",
         )

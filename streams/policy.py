@@ -46,7 +46,8 @@ class EntityPolicy:
 class Policy:
     """The whole policy. version: first 16 hex digits of the SHA-256 of what it says, stamped on all it decides.
 
-    sources: names that may write, None where they are not declared. max_future_ms: limit of the clock guard.
+    sources: names that may write, None where they are not declared. max_future_ms: limit of the clock guard,
+    max_future_ms_of: of sources that have one of their own.
     view_ttl_ms: life of a key of the view, None for ever.
     limits: what is refused as too much.
     """
@@ -56,6 +57,7 @@ class Policy:
     entities: dict[str, EntityPolicy]
     sources: frozenset[str] | None
     max_future_ms: int
+    max_future_ms_of: dict[str, int]
     view_ttl_ms: int | None
     limits: Limits
 
@@ -69,6 +71,7 @@ def parse_policy(document: object) -> Policy:
     Raises PolicyError with one line that names the place and what would be right.
     """
     read = read_document(document)
+    read = read.model_copy(update={"priority": _priority(read)})
     _check_order(read, read.priority, "priority")
     return Policy(
         version=_version(document),
@@ -76,9 +79,27 @@ def parse_policy(document: object) -> Policy:
         entities={name: _entity(read, body, f"entities.{name}.") for name, body in read.entities.items()},
         sources=None if read.sources is None else frozenset(read.sources),
         max_future_ms=read.max_future,
+        max_future_ms_of={
+            name: source.max_future for name, source in (read.sources or {}).items() if source.max_future is not None
+        },
         view_ttl_ms=read.view.ttl,
         limits=Limits(**read.limits.model_dump()),
     )
+
+
+def _priority(read: PolicyDocument) -> list[str]:
+    """The sources in their order, as `priority` lists them or as each says by itself."""
+    placed = {name: source.priority for name, source in (read.sources or {}).items() if source.priority is not None}
+    if not placed:
+        return read.priority
+    if read.priority:
+        raise PolicyError("policy, priority: sources have a priority of their own; say it in one place only")
+    names: dict[int, str] = {}
+    for name, place in placed.items():
+        if place in names:
+            raise PolicyError(f"policy, sources.{name}.priority: {place} is that of {names[place]!r}; each has its own")
+        names[place] = name
+    return [names[place] for place in sorted(names)]
 
 
 def _version(document: object) -> str:

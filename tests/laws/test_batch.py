@@ -146,6 +146,13 @@ def test_the_clock_guard_lets_max_future_pass() -> None:
     assert resolve([replace(BAD["clock_skew"], timestamp=1000 - 60_000)]).dead_letters == []
 
 
+def test_a_source_may_have_a_clock_guard_of_its_own() -> None:
+    """Its max_future counts for its changes alone."""
+    ahead = [replace(record, timestamp=1000 - 2_000) for record in log_of([change(source="web"), change(source="crm")])]
+    effects = resolve(ahead, document={"max_future": "1s", "sources": {"web": {"max_future": "5s"}, "crm": None}})
+    assert [(letter.place, letter.reason) for letter in effects.dead_letters] == [(1, "clock_skew")]
+
+
 def test_what_makes_a_state_too_large_is_refused_alone() -> None:
     """Of three changes in one batch only the one that does not fit is refused; the others are in the state."""
     history = [

@@ -64,6 +64,13 @@ def test_the_version_follows_what_the_file_says() -> None:
     assert one.version != parse_policy({"resolver": "max", "priority": ["b", "a"]}).version
 
 
+def test_sources_may_say_their_place_themselves() -> None:
+    """A priority at each source is the list in their order, and a source may have a clock guard of its own."""
+    policy = parse_policy({"sources": {"web": {"priority": 3}, "crm": {"priority": 1, "max_future": "5s"}, "app": {}}})
+    assert [policy.default.ranks.of(source) for source in ("crm", "web", "app")] == [0, 1, 2]
+    assert (policy.max_future_ms_of, policy.max_future_ms) == ({"crm": 5_000}, 60_000)
+
+
 MISTAKES: dict[str, tuple[Any, str]] = {
     "unknown key": ({"resolvr": "max"}, "policy, top: unknown key 'resolvr'; did you mean 'resolver'?"),
     "unknown resolver": (
@@ -101,6 +108,14 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     ),
     "limit": ({"limits": {"depth": 0}}, "policy, limits.depth: 0 must be a whole number above 0"),
     "unknown limit": ({"limits": {"bytes": 9}}, "policy, limits: unknown key 'bytes'"),
+    "priority in two places": (
+        {"priority": ["crm"], "sources": {"crm": {"priority": 1}}},
+        "policy, priority: sources have a priority of their own; say it in one place only",
+    ),
+    "two of one priority": (
+        {"sources": {"crm": {"priority": 1}, "web": {"priority": 1}}},
+        "policy, sources.web.priority: 1 is that of 'crm'; each has its own",
+    ),
     "no mapping": ([1], "policy, top: [1] must be a mapping"),
     "key that is no text": ({"sources": {1: {}}}, "policy, sources: the key 1 must be text; quote it"),
 }
