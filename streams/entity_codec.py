@@ -1,7 +1,8 @@
 """The state of one entity <-> the bytes of `schemas/entity_state.avsc`, as the table's changelog holds them.
 
 What writes share is stored once: a dot in `dots`, a clock in `clocks`, and the rest refers to them by index. The
-state's position comes first, so that `position_of` need not read the rest.
+state's position comes first, so that `position_of` need not read the rest. What is read keeps the bytes of its dots
+and values: they are written again with the next change.
 """
 
 from __future__ import annotations
@@ -183,13 +184,17 @@ def _read_dots(data: bytes, pos: int, clocks: list[Clock]) -> tuple[list[Dot], i
     count, pos, _ = read_block(data, pos, 6)
     while count:
         for _ in range(count):
+            begin = pos
             source, pos = read_name(data, pos)
             version, pos = read_long(data, pos)
             occurred_at, pos = read_long(data, pos)
             event_id, pos = read_string(data, pos)
+            end = pos
             op, pos = read_long(data, pos)
             seen, pos = read_long(data, pos)
-            dots.append(Dot(source, version, occurred_at, OPS[op], event_id, _clock(clocks, seen)))
+            dot = Dot(source, version, occurred_at, OPS[op], event_id, _clock(clocks, seen))
+            dot.encoded = data[begin:end]
+            dots.append(dot)
         count, pos, _ = read_block(data, pos, 6)
     return dots, pos
 
@@ -230,7 +235,9 @@ def _read_fields(data: bytes, pos: int, entity: Entity, dots: list[Dot], clocks:
 def _read_write(data: bytes, pos: int, dots: list[Dot], clocks: list[Clock]) -> tuple[Write, int]:
     dot, pos = read_long(data, pos)
     seen, pos = read_long(data, pos)
+    begin = pos
     value, pos = read_value(data, pos)
+    end = pos
     before, pos = read_long(data, pos)
     replaced: Replaced = {}
     count, pos, _ = read_block(data, pos, 10)
@@ -241,4 +248,6 @@ def _read_write(data: bytes, pos: int, dots: list[Dot], clocks: list[Clock]) -> 
             when, pos = read_long(data, pos)
             replaced[value_hash] = (version, when)
         count, pos, _ = read_block(data, pos, 10)
-    return Write(dots[dot], value, before, _clock(clocks, seen), replaced or None), pos
+    write = Write(dots[dot], value, before, _clock(clocks, seen), replaced or None)
+    write.encoded = data[begin:end]
+    return write, pos

@@ -218,8 +218,21 @@ def _has_steward(writes: list[Write]) -> bool:
 
 def _undominated(rest: list[Write], time_counts: bool, window_ms: int) -> list[Write]:
     """The live writes; where each is dominated by another (a cycle), all of them."""
+    if _without_evidence(rest):
+        # Only time is left to dominate by, and of all writes the latest dominates whatever any of them does.
+        if not time_counts:
+            return list(rest)
+        latest = max([write.dot.time for write in rest])
+        return [write for write in rest if latest - write.dot.time <= window_ms]
     live = [write for write in rest if not _dominated(write, rest, time_counts, window_ms)]
     return live or list(rest)
+
+
+def _without_evidence(writes: list[Write]) -> bool:
+    for write in writes:
+        if write.seen is not None or write.replaced is not None:
+            return False
+    return bool(writes)
 
 
 def _dominated(write: Write, others: list[Write], time_counts: bool, window_ms: int) -> bool:
