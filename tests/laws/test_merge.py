@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -141,3 +142,17 @@ def _plain(record: dict[str, Any]) -> dict[str, Any]:
         "candidates": sorted((s, v, at, oracle.canonical(value)) for s, v, at, value in record["candidates"]),
         "cause": tuple(record["cause"]),
     }
+
+
+BLIND = {"event_id": "e", "entity_type": "customer", "entity_id": "1", "op": "update", "version": 1}
+BLIND |= {"seen": None, "before": None}
+
+
+@pytest.mark.parametrize(("apart_ms", "contested"), [(999, True), (1000, True), (1001, False)])
+def test_the_window_itself_is_within_it(apart_ms: int, contested: bool) -> None:
+    """Blind writes exactly a convergence window apart are in conflict; one ms more, and the later dominates."""
+    early = {**BLIND, "source": "crm", "occurred_at": 0, "fields": {"email": "a"}}
+    late = {**BLIND, "source": "web", "occurred_at": apart_ms, "fields": {"email": "b"}}
+    entity, policy = state_of([early, late]), parse_policy({"convergence_window": "1s"}).of("customer")
+    email = judge(entity, policy).fields["email"]
+    assert (email.contested, email.value) == (contested, '"b"')
