@@ -29,7 +29,7 @@ def worker_section(path: str | None) -> dict[str, Any]:
     if section is None:
         return {}
     if not isinstance(section, dict):
-        raise PolicyError(f"{path}: worker: {section!r} must be a mapping of settings, for example kafka: host:port")
+        raise PolicyError(f"{path}: worker: it must be a mapping of settings, for example kafka: host:port")
     return section
 
 

@@ -1,4 +1,4 @@
-"""What a change costs the engine alone, in a process of its own: `resolve_batch` over batches as a worker gets them.
+"""What a change costs the engine alone, in a process of its own: `resolve_batch` over batches of 4,000 changes.
 
 The states are there before, as after a recovery: those of a few entities that every source wrote every field of,
 each under many keys. Then come changes of two fields by one source to entities drawn evenly: the costliest case for

@@ -75,6 +75,13 @@ def _mapping(value: object) -> object:
     return {} if value is None else value
 
 
+def _settings(value: object) -> object:
+    # Without the value: there may be a password in it.
+    if value is not None and not isinstance(value, dict):
+        raise ValueError("it must be a mapping of settings, for example kafka: host:port")
+    return value
+
+
 def or_nothing(kind: type[BaseModel]) -> BeforeValidator:
     """For a mapping of this kind of which nothing may be said."""
     return BeforeValidator(_mapping, json_schema_input_type=kind | None)
@@ -173,7 +180,9 @@ class PolicyDocument(Document):
     ] = Field({}, description="rules by entity type")
     view: Annotated[ViewDocument, or_nothing(ViewDocument)] = ViewDocument()
     limits: Annotated[LimitsDocument, or_nothing(LimitsDocument)] = LimitsDocument()
-    worker: dict[NameKey, Any] | None = Field(None, description="settings of the workers; no part of the policy")
+    worker: Annotated[dict[NameKey, Any] | None, BeforeValidator(_settings)] = Field(
+        None, description="settings of the workers; no part of the policy"
+    )
 
 
 def read_document(value: object) -> PolicyDocument:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
 from syncline.commands.options import OutputOption, read_policy, read_settings
 from syncline.terminal import CommandError, Output, say, shown, write_json, write_lines, write_table
-
-if TYPE_CHECKING:
-    pass
 
 FileArgument = Annotated[str | None, typer.Argument(metavar="[FILE]", help="Default: the one of SYNCLINE_CONFIG.")]
 
