@@ -15,8 +15,10 @@ from hypothesis import settings
 
 from syncline.embedded import ServerProcess, ServerStartError, start_broker
 from tests.servers import kafka as kafka_server
+from tests.servers import postgres as postgres_tests
 from tests.servers import redis as redis_tests
 from tests.servers.kafka import KafkaServer
+from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 
 settings.register_profile("dev", max_examples=100, deadline=None)
@@ -70,6 +72,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     real_only = [item for item in items if item.get_closest_marker("real_kafka")]
     if "redis_server" in fixtures:
         _require_in_ci("Redis", redis_tests.available())
+    _leave_out_postgres(config, items)
     if "kafka" not in fixtures and not real_only:
         return
     missing = _missing_kafka()
@@ -80,6 +83,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=real_only)
         without = f", without the {len(real_only)} tests that need Apache Kafka itself" if real_only else ""
         _say(config, f"no Apache Kafka ({missing}): running on the embedded broker{without}")
+
+
+def _leave_out_postgres(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without PostgreSQL its tests are left out, and that is said in one line."""
+    wanting = [item for item in items if {"postgres_server", "own_postgres"} & {*getattr(item, "fixturenames", ())}]
+    missing = postgres_tests.available()
+    if not wanting or missing is None:
+        return
+    _require_in_ci("PostgreSQL", missing)
+    items[:] = [item for item in items if item not in wanting]
+    config.hook.pytest_deselected(items=wanting)
+    _say(config, f"{missing}: without the {len(wanting)} tests that need it")
 
 
 def _missing_kafka() -> str | None:
@@ -150,6 +165,25 @@ def own_redis(server_directory: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """The run's PostgreSQL, `new_database()` for each test. Do not harm it: others use it too (see own_postgres)."""
+    with tempfile.TemporaryDirectory(prefix="syncline-postgres-") as directory:
+        server = PostgresServer(Path(directory))
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def own_postgres(server_directory: Path) -> Iterator[PostgresServer]:
+    """A running PostgreSQL of this test's own, to kill, pause and restart."""
+    server = PostgresServer(server_directory)
+    server.start()
+    yield server
+    server.stop()
 
 
 DATABASE_NUMBERS = itertools.count(1)
