@@ -21,6 +21,7 @@ from agents import web
 from agents.boottime import boottime
 from agents.commands import commands_agent
 from agents.config_file import load_policy
+from agents.control import Control
 from agents.ending import EX_CONFIG, EX_SOFTWARE, end_process
 from agents.entity_table import EmptyState, EntityTable, PositionOf
 from agents.handover import Deliveries, HandOver, View
@@ -57,12 +58,16 @@ MEMBERSHIP_SHARE = 0.8
 
 
 class SynclineApp(LaneApp):
-    """The Faust app of a worker. settings: what it was built from. services: started and stopped with it."""
+    """The Faust app of a worker. settings: what it was built from. services: started and stopped with it.
+
+    control: what is to be different while it runs.
+    """
 
     settings: Settings
     work: Work
     services: list[Service]
     home: Home
+    control: Control
     view_checks: Callable[[], list[web.Check]] = staticmethod(list)
 
     async def on_first_start(self) -> None:
@@ -174,7 +179,8 @@ def build(
         still_member=app.still_member,
         session_left=app.session_left,
     )
-    app.services = [TopicWatch(settings)]
+    app.control = Control(settings.kafka, names.control)
+    app.services = [TopicWatch(settings), app.control]
     if view is None and settings.redis is not None:
         view, deliveries = add_view(app, settings.redis, names, metrics, policy.view_ttl_ms)
     hand_over = HandOver(view, deliveries, metrics, waiting=VIEW_WRITES_WAITING)

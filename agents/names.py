@@ -9,7 +9,7 @@ from streams import topics
 
 @dataclass(frozen=True, slots=True)
 class TopicNames:
-    """The six topics with their prefix."""
+    """The topics with their prefix."""
 
     changes: str
     changelog: str
@@ -17,6 +17,7 @@ class TopicNames:
     conflicts: str
     dead_letters: str
     commands: str
+    control: str
 
     @classmethod
     def with_prefix(cls, prefix: str) -> TopicNames:
@@ -28,4 +29,5 @@ class TopicNames:
             conflicts=topics.CONFLICTS.full_name(prefix),
             dead_letters=topics.DEAD_LETTERS.full_name(prefix),
             commands=topics.COMMANDS.full_name(prefix),
+            control=topics.CONTROL.full_name(prefix),
         )

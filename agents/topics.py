@@ -23,7 +23,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from agents.ending import EX_CONFIG, EX_SOFTWARE, end_process
 from agents.settings import Settings
 from agents.topic_identity import TopicIdentity, identify
-from streams.topics import CHANGELOG, CHANGES, DEAD_LETTERS, TOPICS, Topic
+from streams.topics import CHANGELOG, CHANGES, CONTROL, DEAD_LETTERS, TOPICS, Topic
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ async def create_missing(admin: AIOKafkaAdminClient, settings: Settings) -> None
     # All topics are asked for, never these names: the embedded broker creates whatever it is asked about.
     present = set(await admin.list_topics())
     missing = [
-        NewTopic(name, settings.partitions, settings.replication_factor, topic_configs=topic.config)
+        NewTopic(name, topic.partitions or settings.partitions, settings.replication_factor, topic_configs=topic.config)
         for name, topic in wanted.items()
         if name not in present
     ]
@@ -155,18 +155,19 @@ def topic_faults(found: FoundTopics, settings: Settings) -> list[str]:
 
 
 def count_faults(partitions: Mapping[str, int], prefix: str) -> list[str]:
-    """All topics must have equally many partitions, or a key's data do not meet in one partition.
+    """All topics keyed by entity must have equally many partitions, or a key's data do not meet in one partition.
 
     What most of them have is right, and what `changes` has where that does not decide.
     """
-    changes = CHANGES.full_name(prefix)
-    topics_with = Counter(partitions.values())
+    changes, control = CHANGES.full_name(prefix), CONTROL.full_name(prefix)
+    keyed = {name: count for name, count in partitions.items() if name != control}
+    topics_with = Counter(keyed.values())
     wanted = max(topics_with, key=lambda count: (topics_with[count], count == partitions[changes]))
     empty_it = "delete it if nothing in it is needed, it is created again at the next start; otherwise "
     return [
         f"topic {name} has {count} partitions, and must have {wanted} as the others have: keys have moved away from"
         f" their states; {'' if name == changes else empty_it}move to a new prefix and app id"
-        for name, count in sorted(partitions.items())
+        for name, count in sorted(keyed.items())
         if count != wanted
     ]
 

@@ -1,7 +1,8 @@
 """The table of topics (SPEC section 5): names, keys, clean-up and the settings that we create and verify.
 
-Every entity-keyed topic has the same number of partitions and the same partitioner (murmur2 over the
-entity key), so all that concerns one entity meets in one partition number.
+`control` says what is to be different while workers run. Every other topic is keyed by entity and has the same number
+of partitions and the same partitioner (murmur2 over the entity key), so all that concerns one entity meets in one
+partition number.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ class Topic:
     """One row of the table.
 
     name: without prefix. config: settings given at creation. verified: those of them that a running
-    system relies on, so that a broker which holds something else is refused.
+    system relies on, so that a broker which holds something else is refused. partitions: None for as many as the
+    deployment has, which is so for all that is keyed by entity.
     """
 
     name: str
     config: dict[str, str]
     verified: tuple[str, ...]
+    partitions: int | None = None
 
     def full_name(self, prefix: str) -> str:
         return prefix + self.name
@@ -52,5 +55,7 @@ CONFLICTS = Topic("conflicts", {**KEEP_FOREVER, "max.message.bytes": str(4 * MIB
 # Bytes as received, with headers added to them.
 DEAD_LETTERS = Topic("dead-letters", {**KEEP_FOREVER, "max.message.bytes": str(16 * MIB)}, ("cleanup.policy",))
 COMMANDS = Topic("commands", KEEP_FOREVER, ("cleanup.policy",))
+# One partition, so that all workers read the same in the same order; key: a subject, the newest value counts.
+CONTROL = Topic("control", COMPACT, ("cleanup.policy",), partitions=1)
 
-TOPICS = (CHANGES, CHANGELOG, RECORDS, CONFLICTS, DEAD_LETTERS, COMMANDS)
+TOPICS = (CHANGES, CHANGELOG, RECORDS, CONFLICTS, DEAD_LETTERS, COMMANDS, CONTROL)

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
 
+from agents.kafka_producer import started_producer
 from agents.settings import load_settings
 from agents.topics import create_missing
 from schemas.change import Change
@@ -20,7 +21,6 @@ from schemas.codec import encode_change
 from schemas.refusal import DEFAULT_LIMITS, Limits
 from streams.topics import CHANGES
 from syncline.hybrid_clock import HybridClock, wall_clock_ms
-from syncline.kafka_producer import started_producer
 
 #: One for all publishers of the process, so that two of them that write as one source never meet.
 PROCESS_CLOCK = HybridClock()

@@ -67,11 +67,11 @@ def invalidate(settings: Settings, key: KeyArgument) -> None:
 def _command(settings: Settings, kind: Literal["force_sync", "invalidate"], key: str) -> None:
     from uuid import uuid4
 
+    from agents.kafka_producer import started_producer
     from agents.names import TopicNames
     from schemas.codec import encode_command
     from schemas.command import Command
     from syncline.hybrid_clock import wall_clock_ms
-    from syncline.kafka_producer import started_producer
     from syncline.topic_reader import partitions_of
 
     topic = TopicNames.with_prefix(settings.topic_prefix).commands
