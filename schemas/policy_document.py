@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from schemas.document import Document, Duration, Most, NameKey, Names, mapping, name_key, or_nothing
 from schemas.refusal import DEFAULT_LIMITS
 from schemas.suggestion import suggestion
 
@@ -32,47 +33,17 @@ OnDelete = Literal["update_wins", "delete_wins", "last_update_wins", "source_pri
 DEFAULT_WINDOW_MS: Final = 1_000
 DEFAULT_MAX_FUTURE_MS: Final = 60_000
 ENTITY_TYPE: Final = r"[a-z][a-z0-9_]*"
-_UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION: Final = r"(\d+)\s*(ms|s|m|h|d)"
 
 
 class PolicyError(ValueError):
     """The policy file says something that cannot be; the message names the place and what would be right."""
 
 
-def _duration_ms(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    match = re.fullmatch(_DURATION, value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(f"{value!r} must be a time such as 500ms, 1s, 5m, 2h or 1d")
-    return int(match[1]) * _UNITS_MS[match[2]]
-
-
-def _name(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"the key {value!r} must be text; quote it")
-    return value
-
-
 def _entity_type(value: object) -> str:
-    name = _name(value)
+    name = name_key(value)
     if not re.fullmatch(ENTITY_TYPE, name):
         raise ValueError("an entity type is lower case letters, digits and _")
     return name
-
-
-def _names(value: object) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
-        raise ValueError(f"{value!r} must be a list of names")
-    if len(set(value)) != len(value):
-        raise ValueError(f"{value!r} names something twice")
-    return value
-
-
-def _mapping(value: object) -> object:
-    """Nothing after a colon is an empty mapping, as people write it."""
-    return {} if value is None else value
 
 
 def _settings(value: object) -> object:
@@ -82,33 +53,8 @@ def _settings(value: object) -> object:
     return value
 
 
-def or_nothing(kind: type[BaseModel]) -> BeforeValidator:
-    """For a mapping of this kind of which nothing may be said."""
-    return BeforeValidator(_mapping, json_schema_input_type=kind | None)
-
-
 def _group(value: object) -> object:
-    return {"fields": value} if isinstance(value, list) else _mapping(value)
-
-
-Duration = Annotated[
-    int,
-    BeforeValidator(_duration_ms),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^{_DURATION}$"}]}),
-]
-Names = Annotated[
-    list[str],
-    BeforeValidator(_names),
-    WithJsonSchema({"type": "array", "items": {"type": "string", "minLength": 1}, "uniqueItems": True}),
-]
-NameKey = Annotated[str, BeforeValidator(_name)]
-Most = Annotated[int, Field(gt=0)]
-
-
-class Document(BaseModel):
-    """A mapping of the file: no other keys, no guessing at types."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    return {"fields": value} if isinstance(value, list) else mapping(value)
 
 
 class FieldDocument(Document):
@@ -188,7 +134,7 @@ class PolicyDocument(Document):
 def read_document(value: object) -> PolicyDocument:
     """Check the file's mapping, None being an empty one. Raises PolicyError for what is wrong first."""
     try:
-        return PolicyDocument.model_validate(_mapping(value))
+        return PolicyDocument.model_validate(mapping(value))
     except ValidationError as error:
         raise PolicyError(_line(error.errors(include_url=False)[0])) from None
 
@@ -196,7 +142,7 @@ def read_document(value: object) -> PolicyDocument:
 def mistakes(value: object) -> list[str]:
     """Everything that is wrong with the keys and types of the file's mapping, a line each."""
     try:
-        PolicyDocument.model_validate(_mapping(value))
+        PolicyDocument.model_validate(mapping(value))
     except ValidationError as error:
         return [_line(one) for one in error.errors(include_url=False)]
     return []

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationError
 
 from schemas.conflict import Kind, Outcome
-from schemas.policy_document import Document, Duration, PolicyError, or_nothing
+from schemas.document import Document, Duration, or_nothing
+from schemas.policy_document import PolicyError
 from schemas.record import Clock, Op, Version
 
 

@@ -1,0 +1,1 @@
+"""Where golden records are delivered to."""

@@ -1,0 +1,65 @@
+"""What the sections of syncline.yaml are made of: strict mappings, names and times."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+_UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION: Final = r"(\d+)\s*(ms|s|m|h|d)"
+
+
+def _duration_ms(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = re.fullmatch(_DURATION, value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{value!r} must be a time such as 500ms, 1s, 5m, 2h or 1d")
+    return int(match[1]) * _UNITS_MS[match[2]]
+
+
+def name_key(value: object) -> str:
+    """A key of a mapping; YAML would take it for a number, a truth or nothing if it looks like one."""
+    if not isinstance(value, str):
+        raise ValueError(f"the key {value!r} must be text; quote it")
+    return value
+
+
+def _names(value: object) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
+        raise ValueError(f"{value!r} must be a list of names")
+    if len(set(value)) != len(value):
+        raise ValueError(f"{value!r} names something twice")
+    return value
+
+
+def mapping(value: object) -> object:
+    """Nothing after a colon is an empty mapping, as people write it."""
+    return {} if value is None else value
+
+
+def or_nothing(kind: type[BaseModel]) -> BeforeValidator:
+    """For a mapping of this kind of which nothing may be said."""
+    return BeforeValidator(mapping, json_schema_input_type=kind | None)
+
+
+Duration = Annotated[
+    int,
+    BeforeValidator(_duration_ms),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^{_DURATION}$"}]}),
+]
+Names = Annotated[
+    list[str],
+    BeforeValidator(_names),
+    WithJsonSchema({"type": "array", "items": {"type": "string", "minLength": 1}, "uniqueItems": True}),
+]
+NameKey = Annotated[str, BeforeValidator(name_key)]
+Most = Annotated[int, Field(gt=0)]
+
+
+class Document(BaseModel):
+    """A mapping of the file: no other keys, no guessing at types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
