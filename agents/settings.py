@@ -39,7 +39,13 @@ class Settings(BaseSettings):
     topic_prefix: str = Field(DEFAULT_PREFIX, description="in front of every topic's name")
     partitions: int = Field(DEFAULT_PARTITIONS, ge=1, description="of every topic, when first created")
     replication_factor: int = Field(1, ge=1, description="of every topic, when first created; fewer are refused")
-    web_port: int = Field(6066, ge=0, le=65535, description="metrics and probes, loopback; 0: no web server")
+    processes: int = Field(1, ge=1, le=256, description="of one `syncline worker`; each computes on one core")
+    web_port: int = Field(
+        6066,
+        ge=0,
+        le=65535,
+        description="metrics and probes, loopback; 0: no web server; of several processes the first one's",
+    )
     log_level: str = Field("info", description="of the worker's log")
     session_seconds: float = Field(
         30.0, ge=1, description="group session; the embedded broker answers joins in half of it, so 6 to 10 there"
@@ -58,7 +64,7 @@ class Settings(BaseSettings):
     progress_seconds: float = Field(
         120.0, gt=0, description="a worker ends that has records to read and makes no progress for so long"
     )
-    cache_mib: int = Field(512, ge=0, description="memory for decoded entities, about; the rest are read back")
+    cache_mib: int = Field(32, ge=0, description="memory for decoded entities, about; the rest are read back")
     batch_records: int = Field(16_000, ge=1, description="most records of one fetch")
     batches_in_flight: int = Field(3, ge=1, le=4, description="of one partition: being sent, or waiting for that")
 

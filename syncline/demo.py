@@ -18,7 +18,8 @@ from streams.policy import Policy
 from syncline.commands.options import read_policy
 from syncline.demo_report import Report, make_report, print_report
 from syncline.line_file import NotDelivered, Summary, numbered_lines, publish_lines
-from syncline.local import WorkerProcess, servers, with_changes
+from syncline.local import servers
+from syncline.processes import WorkerProcess, with_changes
 from syncline.publisher import Publisher
 from syncline.terminal import CommandError, Output, run, say, shown, write_json, write_lines
 from syncline.topic_reader import read_topic

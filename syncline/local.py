@@ -2,77 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
 import socket
-import subprocess
-import sys
 import tempfile
-import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 
-from agents.settings import PREFIX, Settings, load_settings
-from syncline.embedded import LOOPBACK, WATCHDOG, ServerStartError, free_port, start_broker, start_redis
+from agents.settings import PREFIX, Settings
+from syncline.embedded import LOOPBACK, ServerStartError, free_port, start_broker, start_redis
+from syncline.processes import environment_of, run_until_stopped, with_changes
 from syncline.terminal import CommandError, say, write_lines
 
 #: The embedded broker answers a first JoinGroup after half of it.
 EMBEDDED_SESSION_SECONDS = 6.0
-DRAIN_SECONDS = 20.0
-
-
-class WorkerProcess:
-    """A worker as a child process. It dies with this process, however that ends; its log goes to `log`."""
-
-    def __init__(self, settings: Settings, log: Path | None) -> None:
-        self._log = log
-        self._sink = None if log is None else log.open("ab")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "syncline", "worker"],
-            stdin=subprocess.DEVNULL,
-            stdout=self._sink,
-            stderr=self._sink,
-            env={**os.environ, **environment_of(settings)},
-            # A session of its own: Ctrl-C reaches only this process, which then stops everything in order.
-            start_new_session=True,
-        )
-        self._watchdog = subprocess.Popen(
-            ["/bin/sh", "-c", WATCHDOG, "sh", str(self._process.pid)], stdin=subprocess.PIPE, start_new_session=True
-        )
-
-    @property
-    def code(self) -> int | None:
-        """The code it ended with, None while it runs."""
-        return self._process.poll()
-
-    def stop(self) -> int:
-        """Have it drain and end; returns its code."""
-        self._process.terminate()
-        try:
-            code = self._process.wait(DRAIN_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
-        self._watchdog.kill()
-        self._watchdog.communicate()
-        if self._sink is not None:
-            self._sink.close()
-        return code
-
-    def last_words(self) -> str:
-        """The last line of its log, for a message."""
-        lines = [] if self._log is None else self._log.read_text(errors="replace").splitlines()
-        return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
-
-
-def environment_of(settings: Settings) -> dict[str, str]:
-    """The variables that give a child process these settings."""
-    chosen = {name: getattr(settings, name) for name in sorted(settings.model_fields_set)}
-    return {f"{PREFIX}{name.upper()}": str(value) for name, value in chosen.items() if value is not None}
 
 
 @contextmanager
@@ -108,43 +52,21 @@ def servers(settings: Settings) -> Iterator[tuple[Settings, Path]]:
         yield with_changes(settings, changed), directory
 
 
-def with_changes(settings: Settings, changed: Mapping[str, object]) -> Settings:
-    """The same settings with some of them changed."""
-    given = {name: getattr(settings, name) for name in settings.model_fields_set}
-    return load_settings(**{**given, **changed})
-
-
 def run_in_foreground(settings: Settings) -> int:
     """Run servers and a worker until SIGINT, SIGTERM or the worker's own end; returns the exit code."""
     with servers(settings) as (running, _):
         if "web_port" not in running.model_fields_set and _taken(running.web_port):
             running = with_changes(running, {"web_port": free_port()})
-        worker = WorkerProcess(running, log=None)
-        stopped: list[int] = []
+        say("in another shell:")
+        write_lines(f"export {name}={shlex.quote(value)}" for name, value in _exports(running).items())
+        said: list[bool] = []
 
-        def stop(number: int, frame: FrameType | None) -> None:
-            stopped.append(number)
+        def say_when_ready() -> None:
+            if not said and running.web_port and _is_ready(running.web_port):
+                said.append(True)
+                say(f"ready; metrics on http://{LOOPBACK}:{running.web_port}/metrics; Ctrl-C ends everything")
 
-        # Not by KeyboardInterrupt, which could come in the middle of stopping.
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            say("in another shell:")
-            write_lines(f"export {name}={shlex.quote(value)}" for name, value in _exports(running).items())
-            ready = False
-            while not stopped and worker.code is None:
-                if not ready and running.web_port and _is_ready(running.web_port):
-                    ready = True
-                    say(f"ready; metrics on http://{LOOPBACK}:{running.web_port}/metrics; Ctrl-C ends everything")
-                time.sleep(0.2)
-            ended = worker.code
-        finally:
-            code = worker.stop()
-            for number, previous in before.items():
-                signal.signal(number, previous)
-    if ended is not None:
-        say(f"syncline: the worker ended with code {ended}; its log above says why")
-        return ended or 1
-    return code
+        return run_until_stopped([running], say_when_ready)
 
 
 def _exports(settings: Settings) -> dict[str, str]:

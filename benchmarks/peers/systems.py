@@ -91,6 +91,11 @@ def syncline(place: Deployment) -> list[str]:
     return [sys.executable, "-m", "benchmarks.worker", *([str(place.samples)] if place.samples else [])]
 
 
+def syncline_processes(place: Deployment) -> list[str]:
+    """Arguments of Syncline's worker of several processes."""
+    return [sys.executable, "-m", "syncline", "worker", "--processes", str(PROCESSES)]
+
+
 def stock_faust(place: Deployment) -> list[str]:
     """Arguments of stock Faust."""
     program = ["-m", "faust", "-A", "benchmarks.peers.stock_faust", "--datadir", str(place.directory / place.name)]
@@ -111,6 +116,9 @@ def kafka_streams(place: Deployment) -> list[str]:
     """Arguments of Kafka Streams."""
     return ["java", *JVM, "-cp", installed.kafka_streams_classpath(), "peers.Main"]
 
+
+#: One for each core of the machines that this runs on.
+PROCESSES: Final = 2
 
 SYNCLINE: Final = Peer(
     "syncline",
@@ -157,6 +165,19 @@ STOCK_FAUST_REDIS: Final = replace(
 PEERS: Final = (
     SYNCLINE,
     replace(SYNCLINE, name="syncline-without-view", view=False, what="the same without Redis"),
+    replace(
+        SYNCLINE,
+        name="syncline-processes",
+        command=syncline_processes,
+        what=f"one `syncline worker --processes {PROCESSES}`, everything on",
+    ),
+    replace(
+        SYNCLINE,
+        name="syncline-processes-without-view",
+        command=syncline_processes,
+        view=False,
+        what="the same without Redis",
+    ),
     replace(
         KAFKA_STREAMS,
         name="kafka_streams_redis",

@@ -12,15 +12,29 @@ if TYPE_CHECKING:
     from agents.settings import Settings
 
 PortOption = Annotated[int | None, typer.Option(help="Of metrics and probes; 0 for none [SYNCLINE_WEB_PORT]")]
+ProcessesOption = Annotated[int | None, typer.Option(help="One for each core [SYNCLINE_PROCESSES]")]
 LevelOption = Annotated[str | None, typer.Option(help="Of the log [SYNCLINE_LOG_LEVEL]")]
 
 
 @with_settings
-def worker(settings: Settings, web_port: PortOption = None, log_level: LevelOption = None) -> None:
-    """Run one worker until SIGTERM or SIGINT; it drains, and ends with code 0."""
+def worker(
+    settings: Settings,
+    processes: ProcessesOption = None,
+    web_port: PortOption = None,
+    log_level: LevelOption = None,
+) -> None:
+    """Run a worker until SIGTERM or SIGINT; it drains, and ends with code 0.
+
+    With several processes, one that ends by itself ends them all with its code.
+    """
+    chosen = _with(settings, processes=processes, web_port=web_port, log_level=log_level)
+    if chosen.processes > 1:
+        from syncline.processes import run_until_stopped, settings_of_each
+
+        raise typer.Exit(run_until_stopped(settings_of_each(chosen)))
     from agents.worker import main
 
-    main(_with(settings, web_port=web_port, log_level=log_level))
+    main(chosen)
 
 
 @with_settings

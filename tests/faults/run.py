@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from agents.topics import prepare_topics
-from syncline.local import with_changes
+from syncline.processes import with_changes
 from tests.conftest import Deployment
 from tests.faults.load import POLICY, Load
 from tests.faults.loaded_run import PATIENCE_SECONDS, LoadedRun

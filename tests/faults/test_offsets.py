@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from agents.names import TopicNames
-from syncline.local import WorkerProcess
+from syncline.processes import WorkerProcess
 from tests.conftest import Deployment
 from tests.integration.shell import Shell, worker_settings
 

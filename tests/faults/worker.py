@@ -16,7 +16,7 @@ import psutil
 
 from agents.settings import Settings
 from syncline.embedded import LOOPBACK, WATCHDOG, free_port
-from syncline.local import environment_of, with_changes
+from syncline.processes import environment_of, with_changes
 
 NORMAL = ("-m", "syncline", "worker")
 STOP_SECONDS = 30.0

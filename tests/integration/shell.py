@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from agents.settings import Settings
-from syncline.local import with_changes
+from syncline.processes import with_changes
 from tests.conftest import Deployment
 
 TIMEOUT_SECONDS = 400

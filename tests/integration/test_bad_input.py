@@ -19,7 +19,7 @@ from schemas.canonical import INT_MAX, INT_MIN
 from schemas.change import Change
 from schemas.codec import encode_change
 from streams.topics import CHANGES, DEAD_LETTERS, MIB
-from syncline.local import WorkerProcess
+from syncline.processes import WorkerProcess
 from tests.conftest import Deployment
 from tests.integration.shell import Shell, worker_settings
 

@@ -22,8 +22,8 @@ from agents.settings import Settings
 from schemas.codec import decode_record
 from syncline import Publisher, SyncPublisher
 from syncline.demo import STORY_FILE, STORY_POLICY
-from syncline.local import WorkerProcess
 from syncline.places import newest_values
+from syncline.processes import WorkerProcess
 from tests.conftest import Deployment
 from tests.integration.shell import Shell, worker_settings
 

@@ -13,7 +13,7 @@ from agents.names import TopicNames
 from schemas.change import Change
 from schemas.codec import decode_conflict, decode_record, encode_change
 from streams.entity_codec import decode_entity
-from syncline.local import WorkerProcess
+from syncline.processes import WorkerProcess
 from syncline.publisher import Encoded, Publisher
 from tests import oracle
 from tests.conftest import Deployment

@@ -13,7 +13,7 @@ import yaml
 
 from agents.names import TopicNames
 from schemas.codec import decode_conflict
-from syncline.local import WorkerProcess
+from syncline.processes import WorkerProcess
 from syncline.publisher import Encoded, Publisher
 from tests.conftest import Deployment
 from tests.faults.ledger import Log, differing_records, read_log

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from syncline.local import WorkerProcess
+from syncline.processes import WorkerProcess
 from tests.conftest import Deployment
 from tests.integration.shell import Shell, worker_settings
 from tests.servers.redis import RedisServer

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from syncline.embedded import free_port
-from syncline.local import WorkerProcess
+from syncline.processes import WorkerProcess
 from tests.conftest import Deployment
 from tests.integration.shell import Shell, worker_settings
 

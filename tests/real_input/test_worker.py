@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from syncline.local import WorkerProcess
+from syncline.processes import WorkerProcess
 from tests.conftest import Deployment
 from tests.integration.shell import Shell, worker_settings
 from tests.real_input.releases import ENTITIES, changes, shuffled, truth, without_seen
