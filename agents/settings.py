@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from agents.config_file import worker_section
@@ -28,7 +28,8 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """Settings with their defaults; SYNCLINE_<NAME> in the environment overrides them, arguments both."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    # Inputs stay out of messages: there may be a password in them.
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
 
     kafka: str = Field("127.0.0.1:9092", description="host:port of the broker; several with commas between")
     redis: str | None = Field(None, description="URL of the view's Redis; none: no view is kept")
@@ -66,6 +67,9 @@ class Settings(BaseSettings):
     )
     cache_mib: int = Field(32, ge=0, description="memory for decoded entities, about; the rest are read back")
     batch_records: int = Field(16_000, ge=1, description="most records of one fetch")
+    personal_key: SecretStr | None = Field(
+        None, min_length=16, description="key of the hashes that stand for personal values; none: stars do"
+    )
     batches_in_flight: int = Field(3, ge=1, le=4, description="of one partition: being sent, or waiting for that")
 
     @field_validator("kafka")
@@ -82,6 +86,11 @@ class Settings(BaseSettings):
         if self.store == "rocksdb" and self.data_dir is None:
             raise ValueError("the store rocksdb needs a directory: set SYNCLINE_DATA_DIR")
         return self
+
+    @property
+    def masking_key(self) -> bytes | None:
+        """The key that `streams.masking.masked` takes."""
+        return None if self.personal_key is None else self.personal_key.get_secret_value().encode()
 
     @property
     def send_deadline_seconds(self) -> float:
@@ -130,8 +139,10 @@ def _of_file(flags: Mapping[str, object]) -> dict[str, Any]:
         section = worker_section(path)
     except PolicyError as error:
         raise SettingsError(str(error)) from None
-    allowed = Settings.model_fields.keys() - {"config"}
+    allowed = Settings.model_fields.keys() - {"config", "personal_key"}
     for name in section:
+        if name == "personal_key":
+            raise SettingsError(f"{path}: worker: personal_key is a secret; set SYNCLINE_PERSONAL_KEY instead")
         if name not in allowed:
             raise SettingsError(f"{path}: worker: {name!r} is no setting; {suggestion(str(name), allowed)}")
     overridden = {name.upper() for name in os.environ}

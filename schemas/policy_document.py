@@ -62,6 +62,7 @@ class FieldDocument(Document):
 
     resolver: ResolverName | None = Field(None, description="who wins; none: the entity type's resolver")
     order: Names | None = Field(None, description="sources, strongest first; none: `priority`")
+    personal: bool = Field(False, description="its values are masked in conflicts, logs, tables and the change log")
 
 
 class GroupDocument(FieldDocument):

@@ -24,7 +24,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class EntityPolicy:
-    """The rules of one entity type. groups: group -> (its rule, its fields).
+    """The rules of one entity type. groups: group -> (its rule, its fields). personal: fields whose values are masked.
 
     tombstone_by_time, touch_by_time: whether time alone lets a tombstone dominate, and a touch a tombstone.
     """
@@ -37,6 +37,7 @@ class EntityPolicy:
     touch_by_time: bool
     ranks: Ranks
     window_ms: int
+    personal: frozenset[str]
 
     def rule(self, field_name: str) -> Rule:
         return self.fields.get(field_name, self.default)
@@ -103,9 +104,27 @@ def _priority(read: PolicyDocument) -> list[str]:
 
 
 def _version(document: object) -> str:
-    """Names what the policy says; how a worker is set has no part in it."""
+    """Names what the policy says; how a worker is set, and what is personal, has no part in it."""
     said = {key: value for key, value in document.items() if key != "worker"} if isinstance(document, dict) else {}
+    if isinstance(said.get("entities"), dict):
+        said["entities"] = {name: _deciding(entity) for name, entity in said["entities"].items()}
     return sha256(canonical(said).encode()).hexdigest()[:16]
+
+
+def _deciding(entity: object) -> object:
+    """An entity type's rules without the word that a field is personal, and without fields of which nothing is said."""
+    if not isinstance(entity, dict):
+        return entity
+    rules = dict(entity)
+    for section in ("fields", "field_groups"):
+        if isinstance(entity.get(section), dict):
+            bodies = {name: _without_personal(body) for name, body in entity[section].items()}
+            rules[section] = {name: body for name, body in bodies.items() if body}
+    return {key: value for key, value in rules.items() if value != {}}
+
+
+def _without_personal(body: object) -> object:
+    return {key: value for key, value in body.items() if key != "personal"} if isinstance(body, dict) else body
 
 
 def _entity(read: PolicyDocument, entity: EntityDocument, path: str) -> EntityPolicy:
@@ -135,7 +154,14 @@ def _entity(read: PolicyDocument, entity: EntityDocument, path: str) -> EntityPo
         touch_by_time=on_delete in ("update_wins", "last_update_wins"),
         ranks=ranks,
         window_ms=read.convergence_window if window_ms is None else window_ms,
+        personal=_personal(entity),
     )
+
+
+def _personal(entity: EntityDocument) -> frozenset[str]:
+    """Fields whose values are to be masked, by themselves or as members of a group."""
+    names = {name for name, body in entity.fields.items() if body.personal}
+    return frozenset(names.union(*(group.fields for group in entity.field_groups.values() if group.personal)))
 
 
 def _rule(read: PolicyDocument, body: FieldDocument, default: Resolver, path: str, group: str | None = None) -> Rule:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from pydantic import SecretStr
+
 from agents.settings import PREFIX, Settings, load_settings
 from syncline.embedded import WATCHDOG
 from syncline.terminal import say
@@ -80,7 +82,11 @@ class WorkerProcess:
 def environment_of(settings: Settings) -> dict[str, str]:
     """The variables that give a child process these settings."""
     chosen = {name: getattr(settings, name) for name in sorted(settings.model_fields_set)}
-    return {f"{PREFIX}{name.upper()}": str(value) for name, value in chosen.items() if value is not None}
+    return {f"{PREFIX}{name.upper()}": _text(value) for name, value in chosen.items() if value is not None}
+
+
+def _text(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 def with_changes(settings: Settings, changed: Mapping[str, object]) -> Settings:

@@ -68,7 +68,7 @@ def schema() -> None:
 
     whole = json_schema()
     workers = Settings.model_json_schema()
-    properties = {name: part for name, part in workers["properties"].items() if name != "config"}
+    properties = {name: part for name, part in workers["properties"].items() if name not in ("config", "personal_key")}
     whole["properties"]["worker"] = {
         "type": ["object", "null"],
         "additionalProperties": False,

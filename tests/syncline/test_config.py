@@ -117,7 +117,7 @@ def test_schema_has_every_key() -> None:
     code, out, _ = invoke("config", "schema")
     schema = json.loads(out)
     assert code == 0
-    assert set(schema["properties"]["worker"]["properties"]) == set(Settings.model_fields) - {"config"}
+    assert set(schema["properties"]["worker"]["properties"]) == set(Settings.model_fields) - {"config", "personal_key"}
     assert {"priority", "sources", "entities", "view", "limits"} < set(schema["properties"])
     groups = schema["$defs"]["EntityDocument"]["properties"]["field_groups"]["additionalProperties"]["anyOf"]
     assert [form.get("$ref", form.get("type")) for form in groups] == ["#/$defs/GroupDocument", "array"]
