@@ -1,13 +1,16 @@
-"""Reads syncline.yaml, the file that SYNCLINE_CONFIG names: the policy, and under `worker` settings of the workers."""
+"""Reads syncline.yaml, the file that SYNCLINE_CONFIG names: policy, targets, settings of workers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from streams.policy import Policy, PolicyError, parse_policy
+from schemas.policy_document import PolicyError, read_document
+from schemas.target_document import TargetDocument
+from streams.policy import Policy, parse_policy
 
 
 def read_config(path: str | None) -> Any:
@@ -38,5 +41,13 @@ def load_policy(path: str | None) -> Policy:
     document = read_config(path)
     try:
         return parse_policy(document)
+    except PolicyError as error:
+        raise PolicyError(f"{path}: {error}") from None
+
+
+def load_targets(path: str | None) -> Mapping[str, TargetDocument]:
+    """The file's section `targets` by name, {} for None. Raises PolicyError: what is wrong, and where."""
+    try:
+        return read_document(read_config(path)).targets
     except PolicyError as error:
         raise PolicyError(f"{path}: {error}") from None

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from agents.config_file import worker_section
+from schemas.document import KafkaAddresses
 from schemas.policy_document import PolicyError
 from schemas.suggestion import suggestion
 from streams.topics import DEFAULT_PARTITIONS, DEFAULT_PREFIX
@@ -31,7 +32,7 @@ class Settings(BaseSettings):
     # Inputs stay out of messages: there may be a password in them.
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    kafka: str = Field("127.0.0.1:9092", description="host:port of the broker; several with commas between")
+    kafka: KafkaAddresses = Field("127.0.0.1:9092", description="host:port of the broker; several with commas between")
     redis: str | None = Field(None, description="URL of the view's Redis; none: no view is kept")
     app_id: str = Field("syncline", min_length=1, description="Faust app id, which is the consumer group")
     store: Literal["memory", "rocksdb"] = Field("memory", description="where the states of entities are")
@@ -71,15 +72,6 @@ class Settings(BaseSettings):
         None, min_length=16, description="key of the hashes that stand for personal values; none: stars do"
     )
     batches_in_flight: int = Field(3, ge=1, le=4, description="of one partition: being sent, or waiting for that")
-
-    @field_validator("kafka")
-    @classmethod
-    def _addresses(cls, value: str) -> str:
-        for address in value.split(","):
-            host, colon, port = address.strip().rpartition(":")
-            if not (host and colon and port.isdigit()):
-                raise ValueError(f"{address!r} is no host:port, for example 127.0.0.1:9092")
-        return value
 
     @model_validator(mode="after")
     def _directory(self) -> Self:

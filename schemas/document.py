@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+ENTITY_TYPE: Final = r"[a-z][a-z0-9_]*"
 _UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION: Final = r"(\d+)\s*(ms|s|m|h|d)"
 
@@ -27,12 +28,28 @@ def name_key(value: object) -> str:
     return value
 
 
+def _entity_type(value: object) -> str:
+    name = name_key(value)
+    if not re.fullmatch(ENTITY_TYPE, name):
+        raise ValueError("an entity type is lower case letters, digits and _")
+    return name
+
+
 def _names(value: object) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
         raise ValueError(f"{value!r} must be a list of names")
     if len(set(value)) != len(value):
         raise ValueError(f"{value!r} names something twice")
     return value
+
+
+def addresses(value: object) -> str:
+    """A broker's host:port, several with commas between. Raises ValueError."""
+    for address in value.split(",") if isinstance(value, str) else [value]:
+        host, colon, port = str(address).strip().rpartition(":")
+        if not (host and colon and port.isdigit()):
+            raise ValueError(f"{address!r} is no host:port, for example 127.0.0.1:9092")
+    return str(value)
 
 
 def mapping(value: object) -> object:
@@ -56,6 +73,8 @@ Names = Annotated[
     WithJsonSchema({"type": "array", "items": {"type": "string", "minLength": 1}, "uniqueItems": True}),
 ]
 NameKey = Annotated[str, BeforeValidator(name_key)]
+EntityType = Annotated[str, BeforeValidator(_entity_type)]
+KafkaAddresses = Annotated[str, BeforeValidator(addresses)]
 Most = Annotated[int, Field(gt=0)]
 
 

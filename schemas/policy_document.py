@@ -5,15 +5,15 @@ What a file means, which needs more than one key at a time, is for `streams.poli
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.document import Document, Duration, Most, NameKey, Names, mapping, name_key, or_nothing
+from schemas.document import Document, Duration, EntityType, Most, NameKey, Names, mapping, or_nothing
 from schemas.refusal import DEFAULT_LIMITS
 from schemas.suggestion import suggestion
+from schemas.target_document import AnyTarget, TargetName
 
 ResolverName = Literal[
     "last_update_wins",
@@ -32,18 +32,10 @@ OnDelete = Literal["update_wins", "delete_wins", "last_update_wins", "source_pri
 
 DEFAULT_WINDOW_MS: Final = 1_000
 DEFAULT_MAX_FUTURE_MS: Final = 60_000
-ENTITY_TYPE: Final = r"[a-z][a-z0-9_]*"
 
 
 class PolicyError(ValueError):
     """The policy file says something that cannot be; the message names the place and what would be right."""
-
-
-def _entity_type(value: object) -> str:
-    name = name_key(value)
-    if not re.fullmatch(ENTITY_TYPE, name):
-        raise ValueError("an entity type is lower case letters, digits and _")
-    return name
 
 
 def _settings(value: object) -> object:
@@ -51,6 +43,13 @@ def _settings(value: object) -> object:
     if value is not None and not isinstance(value, dict):
         raise ValueError("it must be a mapping of settings, for example kafka: host:port")
     return value
+
+
+def _sections(value: object) -> object:
+    # Without the value, as above.
+    if value is not None and not isinstance(value, dict):
+        raise ValueError("it must be a mapping of names to mappings")
+    return mapping(value)
 
 
 def _group(value: object) -> object:
@@ -122,11 +121,14 @@ class PolicyDocument(Document):
     sources: dict[NameKey, Annotated[SourceDocument, or_nothing(SourceDocument)]] | None = Field(
         None, description="who may publish; none: anyone"
     )
-    entities: dict[
-        Annotated[str, BeforeValidator(_entity_type)], Annotated[EntityDocument, or_nothing(EntityDocument)]
-    ] = Field({}, description="rules by entity type")
+    entities: dict[EntityType, Annotated[EntityDocument, or_nothing(EntityDocument)]] = Field(
+        {}, description="rules by entity type"
+    )
     view: Annotated[ViewDocument, or_nothing(ViewDocument)] = ViewDocument()
     limits: Annotated[LimitsDocument, or_nothing(LimitsDocument)] = LimitsDocument()
+    targets: Annotated[dict[TargetName, AnyTarget], BeforeValidator(_sections)] = Field(
+        {}, description="where golden records are delivered to; no part of the policy"
+    )
     worker: Annotated[dict[NameKey, Any] | None, BeforeValidator(_settings)] = Field(
         None, description="settings of the workers; no part of the policy"
     )
@@ -156,15 +158,20 @@ def json_schema() -> dict[str, Any]:
 
 def _line(error: ErrorDetails) -> str:
     """A mistake in one line: where, what, and what would be right."""
-    place, given = [part for part in error["loc"] if part != "[key]"], error["input"]
-    kind = error["type"]
+    loc, given, kind = [part for part in error["loc"] if part != "[key]"], error["input"], error["type"]
     if kind == "extra_forbidden":
-        *place, key = place
-        if isinstance(key, str):
-            return _at(place, f"unknown key {key!r}; {suggestion(key, _schema_at(place)['properties'])}")
-        return _at(place, f"the key {key!r} must be text; quote it")
+        place, node = _located(loc[:-1])
+        if isinstance(loc[-1], str):
+            return _at(place, f"unknown key {loc[-1]!r}; {suggestion(loc[-1], node['properties'])}")
+        return _at(place, f"the key {loc[-1]!r} must be text; quote it")
+    place, node = _located(loc)
     if kind == "literal_error":
-        return _at(place, f"{given!r} is not known; {suggestion(str(given), _schema_at(place)['enum'])}")
+        return _at(place, f"{given!r} is not known; {suggestion(str(given), node['enum'])}")
+    if kind == "union_tag_not_found":
+        # Without the value: there may be a password in it.
+        return _at(place, "it must be a mapping with a kind, for example kind: http")
+    if kind == "missing":
+        return _at(place, "it is missing")
     if kind in ("model_type", "dict_type"):
         return _at(place, f"{given!r} must be a mapping")
     if kind in ("greater_than", "int_type"):
@@ -178,13 +185,27 @@ def _at(place: list[int | str], problem: str) -> str:
     return f"policy, {'.'.join(map(str, place)) or 'top'}: {problem}"
 
 
-def _schema_at(place: list[int | str]) -> dict[str, Any]:
-    """The part of the JSON Schema that describes a place of the file."""
+def _located(loc: list[int | str]) -> tuple[list[int | str], dict[str, Any]]:
+    """The place in the file, and the part of the JSON Schema that describes it, {} where nothing does.
+
+    Where there are alternatives, `loc` also has the one that was taken, which is no part of the file.
+    """
     whole = PolicyDocument.model_json_schema()
-    node = whole
-    for part in place:
-        node = _resolved(node.get("properties", {}).get(part) or node["additionalProperties"], whole)
-    return node
+    node, place = whole, []
+    for part in loc:
+        if "oneOf" in node:
+            node = _alternative(node["oneOf"], part, whole)
+            continue
+        place.append(part)
+        below = node.get("properties", {}).get(part) or node.get("additionalProperties")
+        node = _resolved(below, whole) if isinstance(below, dict) else {}
+    return place, node
+
+
+def _alternative(choices: list[dict[str, Any]], kind: int | str, whole: dict[str, Any]) -> dict[str, Any]:
+    """The alternative of this kind, which is the last if none has it as its own."""
+    resolved = [_resolved(choice, whole) for choice in choices]
+    return next((node for node in resolved if node["properties"]["kind"].get("const") == kind), resolved[-1])
 
 
 def _resolved(node: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:

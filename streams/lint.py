@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 
+from schemas.suggestion import suggestion
+from schemas.target_document import HttpDocument, TargetDocument, variables
 from streams.policy import EntityPolicy, Policy, Rule
 
 #: These decide by rank alone, so without an order the clocks decide.
@@ -27,3 +29,19 @@ def _about(entity: EntityPolicy, path: str) -> Iterator[str]:
             yield f"{place}: {rule.resolver.name} has no order, and there is no priority: the latest write wins"
     if entity.on_delete == "source_priority" and not entity.ranks:
         yield f"{path}on_delete: source_priority, and there is no priority: the latest write wins"
+
+
+def target_remarks(targets: Mapping[str, TargetDocument], policy: Policy, environment: Container[str]) -> list[str]:
+    """The same of targets. environment: names of the variables that are set."""
+    found: list[str] = []
+    for name, said in targets.items():
+        for key, variable in variables(said).items():
+            if variable not in environment:
+                found.append(f"targets.{name}.{key}: the environment variable {variable} is not set here")
+        for entity_type in said.entities or ():
+            if policy.entities and entity_type not in policy.entities:
+                meant = suggestion(entity_type, policy.entities)
+                found.append(f"targets.{name}.entities: there are no rules for {entity_type!r}; {meant}")
+        if isinstance(said, HttpDocument) and said.url.startswith("http://") and said.secret_env is None:
+            found.append(f"targets.{name}.url: neither https nor signed: anybody on the way can read and alter records")
+    return found

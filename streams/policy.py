@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Final
 
 from schemas.canonical import canonical
 from schemas.policy_document import EntityDocument, FieldDocument, PolicyDocument, PolicyError, read_document
@@ -11,6 +12,9 @@ from schemas.refusal import Limits
 from schemas.suggestion import suggestion
 from streams.resolvers import RESOLVERS, Resolver
 from streams.resolvers.decision import Ranks
+
+#: Sections of the file that do not decide who wins.
+NO_POLICY: Final = ("worker", "targets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +108,8 @@ def _priority(read: PolicyDocument) -> list[str]:
 
 
 def _version(document: object) -> str:
-    """Names what the policy says; how a worker is set, and what is personal, has no part in it."""
-    said = {key: value for key, value in document.items() if key != "worker"} if isinstance(document, dict) else {}
+    """Names what the policy says; what does not decide who wins, and what is personal, has no part in it."""
+    said = {key: value for key, value in document.items() if key not in NO_POLICY} if isinstance(document, dict) else {}
     if isinstance(said.get("entities"), dict):
         said["entities"] = {name: _deciding(entity) for name, entity in said["entities"].items()}
     return sha256(canonical(said).encode()).hexdigest()[:16]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import typer
@@ -11,15 +12,22 @@ import typer
 from syncline.commands.options import OutputOption, read_policy, read_settings
 from syncline.terminal import CommandError, Output, say, shown, write_json, write_lines, write_table
 
+if TYPE_CHECKING:
+    from schemas.target_document import TargetDocument
+
 FileArgument = Annotated[str | None, typer.Argument(metavar="[FILE]", help="Default: the one of SYNCLINE_CONFIG.")]
+
+
+#: Keys of which the value alone will do: of a group, and of a condition.
+SHORT_FORMS = ("fields", "one_of")
 
 
 def lint(file: FileArgument = None) -> None:
     """Check a file whole: each mistake in a line with its place; exit code 1 if there is any."""
     from agents.config_file import read_config
     from agents.settings import SettingsError, config_path
-    from schemas.policy_document import PolicyError, mistakes
-    from streams.lint import remarks
+    from schemas.policy_document import PolicyError, mistakes, read_document
+    from streams.lint import remarks, target_remarks
     from streams.policy import parse_policy
 
     path = config_path({"config": file})
@@ -29,7 +37,8 @@ def lint(file: FileArgument = None) -> None:
         document = read_config(path)
         found = mistakes(document)
         if not found:
-            policy = parse_policy(document)
+            policy, targets = parse_policy(document), read_document(document).targets
+            found = unknown_kinds(targets)
             read_settings(config=path)
     except (PolicyError, SettingsError, CommandError) as error:
         found = [str(error)]
@@ -37,9 +46,25 @@ def lint(file: FileArgument = None) -> None:
         say(f"{path}: {line.removeprefix(f'{path}: ')}")
     if found:
         raise typer.Exit(1)
-    for line in remarks(policy):
+    for line in (*remarks(policy), *target_remarks(targets, policy, os.environ)):
         say(f"{path}: {line}")
-    write_lines([f"ok: policy {policy.version}, rules for {len(policy.entities)} entity types"])
+    write_lines([f"ok: policy {policy.version}, rules for {len(policy.entities)} entity types, {len(targets)} targets"])
+
+
+def unknown_kinds(targets: Mapping[str, TargetDocument]) -> list[str]:
+    """A line for each target that is neither one of ours nor installed."""
+    from agents.targets.loading import entry_point
+    from agents.targets.target import TargetUnusable
+    from schemas.target_document import CustomDocument
+
+    found = []
+    for name, said in targets.items():
+        try:
+            if isinstance(said, CustomDocument):
+                entry_point(name, said)
+        except TargetUnusable as error:
+            found.append(str(error))
+    return found
 
 
 def show(
@@ -52,7 +77,7 @@ def show(
     policy = read_policy(settings)
     from_where = origins(config=config)
     rows = [(f"worker.{name}", masked(value), from_where[name]) for name, value in settings]
-    rows += [(place, value, origin) for place, value, origin in policy_rows(settings.config)]
+    rows += [(place, masked(value), origin) for place, value, origin in policy_rows(settings.config)]
     if output is Output.json:
         told = [{"from": origin, "name": name, "value": value} for name, value, origin in rows]
         write_json({"policy_version": policy.version, "settings": told})
@@ -98,10 +123,10 @@ def leaves(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
 
 
 def said(document: Any, place: tuple[str, ...]) -> bool:
-    """Whether a file says something at a place; a group may be said as a list of its fields."""
+    """Whether a file says something at a place; some mappings may be said as what one of their keys is."""
     for name in place:
-        if isinstance(document, list):
-            return name == "fields"
+        if document is not None and not isinstance(document, dict):
+            return name in SHORT_FORMS
         if not isinstance(document, dict) or name not in document:
             return False
         document = document[name]
@@ -110,8 +135,12 @@ def said(document: Any, place: tuple[str, ...]) -> bool:
 
 def masked(value: Any) -> Any:
     """A setting as it may be shown: a URL without its password, a path as text."""
+    if isinstance(value, list):
+        return [masked(one) for one in value]
+    if value is None or isinstance(value, bool | int | float | dict):
+        return value
     if not isinstance(value, str) or "://" not in value:
-        return value if value is None or isinstance(value, str | int | float) else str(value)
+        return str(value)
     parts = urlsplit(value)
     if parts.password is None:
         return value

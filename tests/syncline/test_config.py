@@ -121,3 +121,40 @@ def test_schema_has_every_key() -> None:
     assert {"priority", "sources", "entities", "view", "limits"} < set(schema["properties"])
     groups = schema["$defs"]["EntityDocument"]["properties"]["field_groups"]["additionalProperties"]["anyOf"]
     assert [form.get("$ref", form.get("type")) for form in groups] == ["#/$defs/GroupDocument", "array"]
+
+
+TARGETS = """
+entities: {customer: {}}
+targets:
+  crm:
+    kind: http
+    url: http://crm.example/records
+    headers_env: {Authorization: CRM_TOKEN}
+    entities: {custommer: {where: {tier: gold, vip: [true]}}}
+  lake: {kind: acme, settings: {url: 'acme://ana:tell-nobody@host', others: ['acme://eve:tell-nobody@host']}}
+"""
+
+
+def test_lint_looks_at_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kind that nobody installed is a mistake; what is hardly meant is remarked upon."""
+    code, _, err = invoke("config", "lint", written(tmp_path, TARGETS))
+    assert code == 1
+    assert "targets.lake.kind: 'acme' is not known; it must be one of http, json_lines, kafka, postgresql" in err
+    monkeypatch.delenv("CRM_TOKEN", raising=False)
+    code, _, err = invoke("config", "lint", written(tmp_path, TARGETS[: TARGETS.index("  lake")]))
+    assert code == 0, err
+    assert "targets.crm.headers_env.Authorization: the environment variable CRM_TOKEN is not set here" in err
+    assert "targets.crm.entities: there are no rules for 'custommer'; did you mean 'customer'?" in err
+    assert "targets.crm.url: neither https nor signed" in err
+
+
+def test_show_has_targets_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a secret the name of its variable is shown, and of a URL no password."""
+    monkeypatch.setenv("CRM_TOKEN", "tell-nobody")
+    file = written(tmp_path, TARGETS)
+    code, out, err = invoke("config", "show", "--config", file, "-o", "json")
+    shown = {row["name"]: (row["value"], row["from"]) for row in json.loads(out)["settings"]}
+    assert (code, "tell-nobody" in out + err) == (0, False)
+    assert shown["targets.crm.headers_env.Authorization"] == ("CRM_TOKEN", file)
+    assert shown["targets.crm.entities.custommer.where.tier.one_of"] == (["gold"], file)
+    assert shown["targets.crm.method"] == ("POST", "default")
