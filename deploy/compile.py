@@ -25,6 +25,7 @@ MODULES: tuple[str, ...] = (
     "schemas/fast.py",
     "streams/causality.py",
     "streams/entity.py",
+    "streams/stewardship.py",
     "streams/order.py",
     "streams/resolvers/__init__.py",
     "streams/resolvers/authority.py",

@@ -18,7 +18,7 @@ REASONS: Final[dict[str, str]] = {
     "bad_entity_type": "entity_type does not match [a-z][a-z0-9_]*, or is longer than 256 bytes.",
     "bad_entity_id": "entity_id is empty or longer than 256 bytes.",
     "bad_event_id": "event_id is empty.",
-    "bad_source": "source is empty.",
+    "bad_source": "source is empty, or begins with *, which is reserved.",
     "bad_field_name": "A field's name is empty or *, which stands for existence.",
     "bad_version": "version is not above 0, or a version in seen is below 0.",
     "bad_op": "op is none of create, update, delete and snapshot, or a delete carries fields.",

@@ -53,6 +53,8 @@ def _check_head(change: WireChange) -> None:
         raise _refusal("bad_event_id", "event_id is empty; it must be unique per change")
     if not change.source:
         raise _refusal("bad_source", "source is empty; it must name the system that wrote")
+    if change.source[0] == "*":
+        raise _refusal("bad_source", f"source is {change.source[:64]!r}; names that begin with * are reserved")
     if change.version <= 0:
         raise _refusal("bad_version", f"version is {change.version}; it must be above 0 and rise per source and entity")
     if change.op not in OPS:

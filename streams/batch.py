@@ -283,7 +283,7 @@ def _apply(
         revision = rejudge(judgement, entity, policy, absorbed)
         for conflict in find(revision, judgement, entity, change, policy):
             conflicts.append((offset, conflict))
-        if change.op != "delete":
+        if change.fields:
             _count_overruled(policy, change, revision, counts)
     _count(change, known, existed, absorbed, counts)
     return absorbed.changed

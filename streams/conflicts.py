@@ -19,6 +19,7 @@ from streams.merge import EXISTENCE, Existence, Judgement, Revision, Verdict
 from streams.order import informed_revival
 from streams.policy import EntityPolicy
 from streams.resolvers import last_update_wins
+from streams.stewardship import standing_tombstones, standing_touches
 
 
 @mypyc_attr(acyclic=True)
@@ -187,9 +188,10 @@ def _brought_back(before: Existence, after: Existence, entity: Entity, change: W
     if change.op in ("delete", "snapshot") or before.exists or not after.exists:
         return False
     buried = [write for write in before.live if write.value == TOMBSTONE]
-    return bool(buried) and not any(
-        informed_revival(touch, tombstone) for touch in entity.touches for tombstone in buried
-    )
+    touches, tombstones = standing_touches(entity), standing_tombstones(entity)
+    if not buried or not all(any(old is write for write in tombstones) for old in buried):
+        return False
+    return not any(informed_revival(touch, tombstone) for touch in touches for tombstone in buried)
 
 
 def _bring_back(before: Existence, after: Existence, change: WireChange, policy: EntityPolicy) -> Conflict:

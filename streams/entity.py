@@ -145,8 +145,11 @@ class Entity:
 
 @mypyc_attr(acyclic=True)
 class Absorbed:
-    """What one change did to a state. changed: anything at all; buried: a tombstone moved (so every field may
-    have); written: the fields that the change wrote, moved or not; reused: another change had its dot."""
+    """What one change did to a state.
+
+    changed: anything at all. buried: a tombstone moved, or a person decided about existence, so every field may have.
+    written: the fields that the change wrote, moved or not. reused: another change had its dot.
+    """
 
     __slots__ = ("buried", "changed", "reused", "written")
 
@@ -174,6 +177,8 @@ def absorb(entity: Entity, change: WireChange) -> Absorbed:
     if not (by_steward and change.fields):
         # A person's decision about fields says nothing about existence.
         _join_into(entity.touches, Write(dot, TOUCH, BEFORE_ABSENT, dot.seen, None), result)
+        # A person who decides that it exists may have taken a delete back by that.
+        result.buried = by_steward and result.changed
     for name, value in change.fields.items():
         write = _lift(dot, value, None if change.before is None else change.before.get(name))
         if write is None:

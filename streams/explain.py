@@ -14,9 +14,11 @@ from streams.order import buries, dominates, informed_revival, revives, saw
 from streams.policy import EntityPolicy, Rule
 from streams.resolvers.decision import NULL, Ranks
 from streams.resolvers.size import magnitude, text_of
+from streams.stewardship import pin_decides, standing, standing_tombstones, standing_touches
 
 WINS, PART, AGREES, LOSES, OVERRULED, LEFT_OUT = "wins", "part", "agrees", "loses", "overruled", "left out"
-_STANDINGS: Final = (WINS, PART, AGREES, LOSES, OVERRULED, LEFT_OUT)
+WITHDRAWN = "withdrawn"
+_STANDINGS: Final = (WINS, PART, AGREES, LOSES, OVERRULED, LEFT_OUT, WITHDRAWN)
 
 
 class Account(NamedTuple):
@@ -95,6 +97,8 @@ def _account(
 ) -> Account:
     verdict = judgement.fields[name]
     made_by = verdict.made_by
+    if write not in standing(entity.fields[name], []):
+        return Account(write, WITHDRAWN, "the decision was taken back")
     if write in made_by:
         return Account(write, WINS if len(made_by) == 1 else PART, "")
     if write in verdict.live:
@@ -107,10 +111,10 @@ def _account(
 
 def _overruled(write: Write, name: str, entity: Entity, rule: Rule, policy: EntityPolicy) -> str:
     """What overruled a write that is not live; empty if nothing did."""
-    for tombstone in entity.tombstones:
+    for tombstone in standing_tombstones(entity):
         if buries(tombstone, write, policy.window_ms, policy.tombstone_by_time):
             return f"the delete {name_of(tombstone)} {_evidence(tombstone, write)}"
-    for other in entity.fields[name]:
+    for other in standing(entity.fields[name], []):
         if other is write or (other.dot.by_steward and rule.resolver.name == "sum"):
             continue
         if dominates(other, write, policy.window_ms, rule.resolver.time_counts):
@@ -143,6 +147,7 @@ def _group_choice(rule: Rule, judgement: Judgement, policy: EntityPolicy) -> tup
 
 def _sentence(verdict: Verdict, accounts: list[Account], existence: Existence) -> str:
     winners = [account.write for account in accounts if account.standing in (WINS, PART)]
+    accounts = [account for account in accounts if account.standing != WITHDRAWN]
     losers = [account for account in accounts if account.because]
     if not winners:
         return "absent: " + (f"overruled, since {losers[0].because}" if losers else "nobody has given it a value")
@@ -163,7 +168,9 @@ def _about_existence(entity: Entity, existence: Existence, policy: EntityPolicy)
     accounts = []
     for write in entity.touches + entity.tombstones:
         stands = (write.value != TOMBSTONE) == existence.exists
-        if write not in existence.live:
+        if write not in standing_touches(entity) and write not in standing_tombstones(entity):
+            accounts.append(Account(write, WITHDRAWN, "the decision was taken back"))
+        elif write not in existence.live:
             accounts.append(Account(write, OVERRULED, _moved(write, entity, policy)))
         elif write is existence.winner or (existence.winner is None and stands):
             accounts.append(Account(write, WINS, ""))
@@ -186,8 +193,8 @@ def _existence_sentence(entity: Entity, existence: Existence, policy: EntityPoli
         told = "an update and a delete did not know of each other"
         return f"{told}: {policy.on_delete} decides for {name_of(existence.winner)}"
     overruled = next((account for account in accounts if account.standing == OVERRULED), None)
-    if not entity.touches and not entity.tombstones:
-        return "nobody has said that it exists"
+    if all(account.standing == WITHDRAWN for account in accounts):
+        return "nobody says that it exists"
     if overruled is None:
         return "it was written and never deleted" if existence.exists else "it was deleted and never written"
     return f"{'exists' if existence.exists else 'deleted'}: {overruled.because}"
@@ -197,11 +204,11 @@ def _moved(write: Write, entity: Entity, policy: EntityPolicy) -> str:
     """What overruled a touch or a tombstone that is not live."""
     window = policy.window_ms
     if write.value == TOMBSTONE:
-        for touch in entity.touches:
+        for touch in standing_touches(entity):
             if revives(touch, write, window, policy.touch_by_time):
                 how = _evidence(touch, write) if informed_revival(touch, write) else _later(touch, write)
                 return f"{name_of(touch)} {how}"
-    for tombstone in entity.tombstones:
+    for tombstone in standing_tombstones(entity):
         if buries(tombstone, write, window, policy.tombstone_by_time):
             return f"the delete {name_of(tombstone)} {_evidence(tombstone, write)}"
     return "it was overruled"
@@ -211,6 +218,8 @@ def _evidence(winner: Write, loser: Write) -> str:
     """What shows that the one that dominates knew the other, or that time decided."""
     if winner.dot.source == loser.dot.source:
         return f"is a later version of the same source than {name_of(loser)}"
+    if pin_decides(winner, loser):
+        return f"is pinned, whatever {loser.dot.source} writes"
     if not saw(winner, loser):
         return _later(winner, loser)
     if winner.seen is not None:

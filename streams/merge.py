@@ -15,6 +15,7 @@ from streams.order import buries, dominates, revives
 from streams.policy import EntityPolicy, Rule
 from streams.resolvers import last_update_wins, source_priority
 from streams.resolvers.decision import NULL
+from streams.stewardship import has_steward, standing, standing_tombstones, standing_touches
 
 EXISTENCE: Final = "*"
 
@@ -74,8 +75,9 @@ class Revision:
 def judge(entity: Entity, policy: EntityPolicy) -> Judgement:
     """Judges a whole state."""
     judgement = Judgement(judge_existence(entity, policy), {})
+    tombstones = standing_tombstones(entity)
     for name in sorted(entity.fields):
-        judgement.fields[name] = judge_field(entity.fields[name], entity.tombstones, policy.rule(name), policy)
+        judgement.fields[name] = judge_field(entity.fields[name], tombstones, policy.rule(name), policy)
     _judge_groups(judgement, policy)
     return judgement
 
@@ -87,9 +89,9 @@ def rejudge(judgement: Judgement, entity: Entity, policy: EntityPolicy, absorbed
     again, and everything when a tombstone moved.
     """
     revision = Revision(judgement.existence)
-    fields, tombstones = judgement.fields, entity.tombstones
+    fields, tombstones = judgement.fields, standing_tombstones(entity)
     unsorted = False
-    if tombstones or not judgement.existence.exists:
+    if entity.tombstones or not judgement.existence.exists or judgement.existence.live is not entity.touches:
         judgement.existence = judge_existence(entity, policy)
     for name in list(entity.fields) if absorbed.buried else absorbed.written:
         verdict = judge_field(entity.fields[name], tombstones, policy.rule(name), policy)
@@ -108,6 +110,7 @@ def rejudge(judgement: Judgement, entity: Entity, policy: EntityPolicy, absorbed
 def judge_field(writes: list[Write], tombstones: list[Write], rule: Rule, policy: EntityPolicy) -> Verdict:
     """Judges one field: drops, keeps what is live, and lets the resolver decide where the live writes disagree."""
     resolver = rule.resolver
+    writes = standing(writes, [])
     if len(writes) == 1 and not tombstones and not resolver.always:
         return _won(writes[0], [writes[0]], False)
     if resolver.name == "sum":
@@ -137,7 +140,7 @@ def _won(write: Write, live: list[Write], contested: bool) -> Verdict:
 
 def judge_existence(entity: Entity, policy: EntityPolicy) -> Existence:
     """Judges whether the entity exists, and whether its writers disagree about that."""
-    touches, tombstones = entity.touches, entity.tombstones
+    touches, tombstones = standing_touches(entity), standing_tombstones(entity)
     if not tombstones:
         return Existence(touches, bool(touches), None)
     live_touches = [touch for touch in touches if not _buried(touch, tombstones, policy)]
@@ -189,7 +192,7 @@ def _survives(live: list[Write], on_delete: str, policy: EntityPolicy) -> bool:
 
 def _not_dropped(writes: list[Write], tombstones: list[Write], time_counts: bool, policy: EntityPolicy) -> list[Write]:
     """The rest: what neither a tombstone nor a person overruled, nor anything that was itself overruled so."""
-    if not tombstones and not _has_steward(writes):
+    if not tombstones and not has_steward(writes):
         return writes
     window = policy.window_ms
     stewards = [write for write in writes if write.dot.by_steward]
@@ -207,13 +210,6 @@ def _not_dropped(writes: list[Write], tombstones: list[Write], time_counts: bool
             rest = [write for write in rest if write not in fallen]
             dropped.extend(fallen)
     return rest
-
-
-def _has_steward(writes: list[Write]) -> bool:
-    for write in writes:
-        if write.dot.by_steward:
-            return True
-    return False
 
 
 def _undominated(rest: list[Write], time_counts: bool, window_ms: int) -> list[Write]:

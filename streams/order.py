@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from streams.causality import covers
 from streams.entity import MAX_REPLACED, Write
+from streams.stewardship import pin_decides
 
 
 def saw(later: Write, earlier: Write) -> bool:
@@ -35,6 +36,8 @@ def dominates(winner: Write, loser: Write, window_ms: int, time_counts: bool) ->
     """Whether one write of a field overrules another of the same field."""
     if winner.dot.source == loser.dot.source:
         return winner.dot.version > loser.dot.version
+    if pin_decides(winner, loser):
+        return winner.dot.by_steward
     informed, contradicted = saw(winner, loser), saw(loser, winner)
     if informed or contradicted:
         return informed and not contradicted
@@ -45,6 +48,8 @@ def buries(tombstone: Write, write: Write, window_ms: int, time_counts: bool) ->
     """Whether a tombstone dominates a touch or a field's write; at their common dot it does."""
     if tombstone.dot.source == write.dot.source:
         return tombstone.dot.version >= write.dot.version
+    if pin_decides(tombstone, write):
+        return tombstone.dot.by_steward
     informed, contradicted = _read(tombstone, write), _read(write, tombstone)
     if informed or contradicted:
         return informed and not contradicted
@@ -56,6 +61,7 @@ def revives(touch: Write, tombstone: Write, window_ms: int, time_counts: bool) -
     return informed_revival(touch, tombstone) or (
         touch.dot.source != tombstone.dot.source
         and time_counts
+        and not pin_decides(touch, tombstone)
         and not _read(touch, tombstone)
         and not _read(tombstone, touch)
         and later_by_time(touch, tombstone, window_ms)
@@ -66,6 +72,8 @@ def informed_revival(touch: Write, tombstone: Write) -> bool:
     """Whether a touch dominates a tombstone by version or by evidence, and not merely by time."""
     if touch.dot.source == tombstone.dot.source:
         return touch.dot.version > tombstone.dot.version
+    if pin_decides(touch, tombstone):
+        return touch.dot.by_steward
     return _read(touch, tombstone) and not _read(tombstone, touch)
 
 

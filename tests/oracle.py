@@ -290,6 +290,41 @@ def hash_of(value: str) -> str:
     return hashlib.sha256(value.encode()).hexdigest()[:16]
 
 
+# ---- SPEC 3: what a steward pins, and what a steward withdraws -----------------------------------
+
+
+def is_pin(one: Write) -> bool:
+    """A steward's write whose `seen` names its own version under `*pinned`, and no such one under `*released`."""
+    seen = one.all_seen or {}
+    return is_steward(one.source) and seen.get("*pinned") == one.version and seen.get("*released", 0) < one.version
+
+
+def pin_among(b: Write, a: Write) -> Write | None:
+    """Of a steward's pin and a source's write the pin."""
+    stewards = [one for one in (b, a) if is_steward(one.source)]
+    return stewards[0] if len(stewards) == 1 and is_pin(stewards[0]) else None
+
+
+def without_withdrawn(writes: list[Write], told_by: list[Write]) -> list[Write]:
+    """Less the decisions of stewards x that a steward's `seen` withdraws, under `*x`."""
+    seens = [one.all_seen or {} for one in told_by if is_steward(one.source)]
+    return [
+        one
+        for one in writes
+        if not is_steward(one.source) or all(seen.get("*" + one.source, 0) < one.version for seen in seens)
+    ]
+
+
+def standing_state(state: State) -> State:
+    """What is judged: the state without what is withdrawn. Decisions about existence are touches and tombstones."""
+    about_existence = state.touches + state.tombstones
+    return State(
+        fields={name: without_withdrawn(writes, writes) for name, writes in state.fields.items()},
+        touches=without_withdrawn(state.touches, about_existence),
+        tombstones=without_withdrawn(state.tombstones, about_existence),
+    )
+
+
 def clock_of(state: State) -> dict[str, int]:
     clock: dict[str, int] = {}
     for writes in [state.touches, state.tombstones, *state.fields.values()]:
@@ -323,11 +358,13 @@ def replaced_it(b: Write, a: Write) -> bool:
 def dominates_by_evidence(b: Write, a: Write) -> bool:
     if b.source == a.source:
         return (b.version, b.is_tombstone) > (a.version, a.is_tombstone)
+    if pin_among(b, a):
+        return pin_among(b, a) is b
     return saw(b, a) and not saw(a, b)
 
 
 def dominates_by_time(b: Write, a: Write, rule: Rule, rules: Rules) -> bool:
-    if b.source == a.source or saw(b, a) or saw(a, b):
+    if b.source == a.source or pin_among(b, a) or saw(b, a) or saw(a, b):
         return False
     return time_counts(b, a, rule, rules) and b.seen is None and ms_later(b, a) > rules.window_ms
 
@@ -372,7 +409,7 @@ class Existence:
 
 
 def existence_of(state: State, rules: Rules) -> Existence:
-    rule = rules.existence
+    state, rule = standing_state(state), rules.existence
     touches = [one for one in state.touches if not dominated_by_any(one, state.tombstones, rule, rules)]
     tombstones = [one for one in state.tombstones if not dominated_by_any(one, state.touches, rule, rules)]
     if not touches and not tombstones:
@@ -488,6 +525,7 @@ class Field:
 
 
 def fields_of(state: State, rules: Rules) -> dict[str, Field]:
+    state = standing_state(state)
     fields = {name: field_of(state, name, rules) for name in state.fields}
     for rule, members in rules.groups:
         contested = [name for name in members if name in fields and fields[name].contested]
@@ -630,7 +668,8 @@ def view_of(history: list[dict[str, Any]], rules: Rules) -> View:
 
 
 def conflicts_of(change: dict[str, Any], before: View, after: View, rules: Rules) -> list[dict[str, Any]]:
-    names = after.fields if change["op"] == "delete" else writes_of(change)
+    about_existence = change["op"] == "delete" or (is_steward(change["source"]) and not change["fields"])
+    names = after.fields if about_existence else writes_of(change)
     records = [
         field_conflict(change, name, after.fields[name], rules)
         for name in sorted(names)
@@ -675,8 +714,9 @@ def brings_back_by_time(change: dict[str, Any], before: View, after: View, rules
         return False
     if before.existence.exists or not after.existence.exists:
         return False
-    touches = after.state.touches
-    return all(
+    still = standing_state(after.state)
+    touches = still.touches
+    return all(one in still.tombstones for one in tombstones) and all(
         any(dominates_by_time(touch, one, rules.existence, rules) for touch in touches)
         and not any(dominates_by_evidence(touch, one) for touch in touches)
         for one in tombstones

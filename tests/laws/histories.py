@@ -24,6 +24,10 @@ VALUES = st.sampled_from(
     ]
 )
 TIMES = st.sampled_from([-5, 0, 1, 500, 1000, 1001, 2002, 3003, 10_000])
+STEWARDS = SOURCES[3:]
+# What only a steward's `seen` can say: its write of that version is pinned, or is so no longer; what one decided is
+# withdrawn.
+RESERVED = ("*pinned", "*released", *(f"*{name}" for name in STEWARDS))
 CLOCKS = st.dictionaries(st.sampled_from(SOURCES), st.integers(0, 5), max_size=3)
 
 
@@ -35,6 +39,9 @@ def changes(draw: st.DrawFn) -> dict[str, Any]:
     op = draw(st.sampled_from(["create", "update", "update", "update", "delete", "snapshot"]))
     fields = {} if op == "delete" else draw(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=3))
     before = draw(st.none() | st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=2))
+    seen = draw(st.none() | CLOCKS)
+    if source in STEWARDS and draw(st.booleans()):
+        seen = {**(seen or {}), **draw(st.dictionaries(st.sampled_from(RESERVED), st.integers(0, 5), max_size=2))}
     event_id = f"{source}-{version}" if draw(st.booleans()) else draw(st.sampled_from(["e1", "e2"]))
     return {
         "event_id": event_id,
@@ -44,7 +51,7 @@ def changes(draw: st.DrawFn) -> dict[str, Any]:
         "source": source,
         "version": version,
         "occurred_at": draw(TIMES),
-        "seen": draw(st.none() | CLOCKS),
+        "seen": seen,
         "before": before,
         "fields": fields,
     }

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from streams.entity import Entity, absorb
-from streams.explain import AGREES, LEFT_OUT, LOSES, OVERRULED, PART, WINS, Reason, explain, span
+from streams.explain import AGREES, LEFT_OUT, LOSES, OVERRULED, PART, WINS, WITHDRAWN, Reason, explain, span
 from streams.merge import judge
 from streams.policy import parse_policy
 from tests.laws.histories import histories, policies, wire
@@ -53,8 +53,9 @@ def test_an_explanation_tells_of_every_write_what_the_judgement_made_of_it(histo
             assert makes is (account.standing in (WINS, PART))
             if not makes:
                 assert (account.standing in (AGREES, LOSES)) <= lives
-                assert (account.standing == OVERRULED) <= (not lives)
-            assert bool(account.because) is (account.standing in (LOSES, OVERRULED)) or account.standing == LEFT_OUT
+                assert (account.standing in (OVERRULED, WITHDRAWN)) <= (not lives)
+            reasoned = account.standing in (LOSES, OVERRULED, WITHDRAWN)
+            assert bool(account.because) is reasoned or account.standing == LEFT_OUT
         assert found.why
         assert "\n" not in found.why
 
@@ -132,6 +133,18 @@ def test_a_field_that_waits_for_a_person_is_pending() -> None:
     history = [change("crm", 1, 0, fields={"email": "a"}), change("web", 1, 1, fields={"email": "b"})]
     found = reason(history, "email", fields={"email": {"resolver": "manual"}})
     assert (found.contested, found.pending) == (True, True)
+
+
+def test_a_pin_and_a_withdrawal_are_named() -> None:
+    """A write that a pin overrules is told so, and so is a decision that was taken back."""
+    pin = change("steward:ana", 2, 0, seen={"*pinned": 2}, fields={"tier": "a"})
+    informed = change("web", 1, 9_000, seen={"steward:ana": 2}, fields={"tier": "b"})
+    found = reason([pin, informed], "tier")
+    assert found.why == "steward:ana@2 stands over web@1: steward:ana@2 is pinned, whatever web writes"
+    undo = change("steward:bo", 1, 0, seen={"*steward:ana": 2, "*steward:bo": 1}, fields={"tier": None})
+    found = reason([pin, informed, undo], "tier")
+    assert (found.value, found.why) == ('"b"', "web@1 is the only write")
+    assert [account.standing for account in found.accounts] == [WINS, WITHDRAWN, WITHDRAWN]
 
 
 def test_existence_in_conflict_names_the_rule() -> None:
