@@ -170,6 +170,22 @@ def read_value(data: bytes, pos: int) -> tuple[str, int]:
     raise ValueError("a value is of no branch of the union")
 
 
+def skip_string(data: bytes, pos: int) -> int:
+    """Position after a string, whose bytes are not looked at. ValueError: negative length."""
+    size, pos = read_long(data, pos)
+    if size < 0:
+        raise ValueError("a string has a negative length")
+    if pos + size > len(data):
+        raise IndexError("a string goes on beyond the end")
+    return pos + size
+
+
+def skip_value(data: bytes, pos: int) -> int:
+    """Position after a Value. Its text is not looked at; all else is checked as by `read_value`."""
+    branch = data[pos]
+    return skip_string(data, pos + 1) if branch in (STRING, JSON) else read_value(data, pos)[1]
+
+
 def read_block(data: bytes, pos: int, item_bytes: int) -> tuple[int, int, int]:
     """Read the head of a block of a map or an array whose items have at least item_bytes bytes each.
 

@@ -56,9 +56,6 @@ _SURROGATE: Final = "a string has a lone surrogate; only text that UTF-8 can car
 
 def canonical_string(text: str) -> str:
     """Return the canonical JSON text of a string. ValueError: a lone surrogate."""
-    # What is printable has neither control characters nor surrogates: only these two are escaped.
-    if text.isprintable() and '"' not in text and "\\" not in text:
-        return f'"{text}"'
     try:
         return orjson.dumps(text).decode()
     except TypeError as error:
@@ -71,8 +68,8 @@ def canonical_float(value: float) -> str:
         raise ValueError("a float is NaN or infinite; only finite numbers are values")
     if value == 0.0:
         return "0.0"
-    text = repr(value)
-    # Python and ECMAScript write the same digits and differ only in when they turn to an exponent.
+    text = orjson.dumps(value).decode()
+    # orjson and ECMAScript write the same digits and differ only in when they turn to an exponent.
     mark = text.find("e")
     if mark < 0:
         return text

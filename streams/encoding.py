@@ -1,7 +1,7 @@
 """Golden records and conflicts -> the bytes of their schemas.
 
 A source's writes stay in an entity's state over many batches, and a dot stands beside every field that it wins. So
-the bytes of a value and of a dot are made once and kept with them.
+the bytes of a value and of a dot are made once and kept with them (streams/entity.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from schemas.released import newest
 from schemas.rules import OPS
 from streams.causality import Clock
 from streams.conflicts import Conflict
-from streams.entity import Dot, Entity, Write
+from streams.entity import Entity
 from streams.golden import Golden
 from streams.names import name_of
 
@@ -29,34 +29,13 @@ _KINDS: Final[tuple[str, ...]] = get_args(Kind)
 _OUTCOMES: Final[tuple[str, ...]] = get_args(Outcome)
 
 
-def dot_bytes(dot: Dot) -> bytes:
-    """Source, version, occurred_at and event_id, as Provenance, Candidate and KnownDot begin."""
-    encoded = dot.encoded
-    if encoded is None:
-        out = BytesWriter()
-        out.write(name_of(dot.source).encoded)
-        write_long(out, dot.version)
-        write_long(out, dot.occurred_at)
-        write_string(out, dot.event_id)
-        encoded = dot.encoded = out.getvalue()
-    return encoded
-
-
 def spread_dots(entity: Entity) -> int:
     """Bytes of the dots of all writes of a state, each as often as records and conflicts may repeat it."""
     total = 0
     for writes in (entity.touches, entity.tombstones, *entity.fields.values()):
         for write in writes:
-            total += len(dot_bytes(write.dot))
+            total += len(write.dot.encoded)
     return total
-
-
-def value_bytes(write: Write) -> bytes:
-    """The write's value as the Value union."""
-    encoded = write.encoded
-    if encoded is None:
-        encoded = write.encoded = encode_value(write.value)
-    return encoded
 
 
 def write_clock(out: BytesWriter, clock: Clock) -> None:
@@ -85,11 +64,11 @@ def encode_record(
             encoded, value, made_by = name_of(name).encoded, verdict.value, verdict.made_by
             assert value is not None, "a golden record has the fields that have a value"
             out.write(encoded)
-            out.write(value_bytes(made_by[0]) if value == made_by[0].value else encode_value(value))
+            out.write(made_by[0].encoded if value == made_by[0].value else encode_value(value))
             provenance.write(encoded)
             write_long(provenance, len(made_by))
             for write in made_by:
-                provenance.write(dot_bytes(write.dot))
+                provenance.write(write.dot.encoded)
             provenance.append(END)
     out.append(END)
     out.write(provenance.getvalue())
@@ -117,16 +96,16 @@ def encode_conflict(conflict: Conflict, policy_version: str, topic: str, partiti
     out.write(name_of(policy_version).encoded)
     write_long(out, len(conflict.candidates))
     for write in conflict.candidates:
-        out.write(dot_bytes(write.dot))
+        out.write(write.dot.encoded)
         write_long(out, OP_INDEX[write.dot.op])
-        out.write(value_bytes(write))
+        out.write(write.encoded)
         out.append(1 if write.told else 0)
     out.append(END)
     if conflict.winner is None:
         out.append(END)
     else:
         out.append(2)
-        out.write(dot_bytes(conflict.winner.dot))
+        out.write(conflict.winner.dot.encoded)
     write_value(out, "null" if conflict.value is None else conflict.value)
     out.write(name_of(change.source).encoded)
     write_long(out, change.version)

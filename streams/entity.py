@@ -13,11 +13,14 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final
 
+from librt.strings import BytesWriter
 from mypy_extensions import mypyc_attr
 
+from schemas.avro_binary import encode_value, read_string, read_value, write_long, write_string
 from schemas.canonical import canonical
 from schemas.wire import WireChange
 from streams.causality import Clock, join_clocks
+from streams.names import name_of
 
 TOUCH: Final = "true"
 TOMBSTONE: Final = "false"
@@ -45,14 +48,16 @@ class Dot:
     """What all writes of one change share.
 
     seen: the change's own causal context, None when it is not known. time: occurred_at as it is compared, which
-    puts every snapshot before everything else. by_steward: a person wrote it. encoded: a place for the bytes that
-    states and records carry. round, index: the encoder's own note of where the dot stands in the state it is writing.
+    puts every snapshot before everything else. by_steward: a person wrote it. event_id: None where `encoded`, which
+    states and records carry, has it, at `id_at`. round, index: the encoder's own note of where the dot stands in the
+    state it is writing.
     """
 
     __slots__ = (
+        "_encoded",
+        "_event_id",
+        "_id_at",
         "by_steward",
-        "encoded",
-        "event_id",
         "index",
         "occurred_at",
         "op",
@@ -63,39 +68,101 @@ class Dot:
         "version",
     )
 
-    def __init__(self, source: str, version: int, occurred_at: int, op: str, event_id: str, seen: Clock | None) -> None:
+    def __init__(
+        self,
+        source: str,
+        version: int,
+        occurred_at: int,
+        op: str,
+        event_id: str | None,
+        seen: Clock | None,
+        encoded: bytes | None = None,
+        id_at: int = 0,
+    ) -> None:
         self.source: Final = source
         self.version: Final = version
         self.occurred_at: Final = occurred_at
         self.op: Final = op
-        self.event_id: Final = event_id
         self.seen: Final = seen
         self.time: Final = occurred_at - SNAPSHOT_SHIFT if op == "snapshot" else occurred_at
         self.by_steward: Final = source.startswith(STEWARD_PREFIX)
-        self.encoded: bytes | None = None
+        self._event_id = event_id
+        self._encoded = encoded
+        self._id_at: Final = id_at
         self.round = 0
         self.index = 0
+
+    @property
+    def event_id(self) -> str:
+        """The id of the change."""
+        event_id = self._event_id
+        if event_id is None:
+            event_id = self._event_id = read_string(self.encoded, self._id_at)[0]
+        return event_id
+
+    @property
+    def encoded(self) -> bytes:
+        """Source, version, occurred_at and event_id, as Provenance, Candidate and KnownDot begin."""
+        encoded = self._encoded
+        if encoded is None:
+            out = BytesWriter()
+            out.write(name_of(self.source).encoded)
+            write_long(out, self.version)
+            write_long(out, self.occurred_at)
+            write_string(out, self.event_id)
+            encoded = self._encoded = out.getvalue()
+        return encoded
 
 
 @mypyc_attr(acyclic=True)
 class Write:
     """A source's newest write of a field, or its newest touch (value `true`) or tombstone (value `false`).
 
-    value: canonical JSON text. before: one of the BEFORE_ constants. seen: the greatest `seen` of all this
+    text, encoded: its value as canonical JSON and as bytes of the Value union; one of them is given, the other one is
+    made when it is first asked for. before: one of the BEFORE_ constants. seen: the greatest `seen` of all this
     source's writes of the field. replaced: the newest values that they replaced, as long as none had a `seen`.
-    encoded: a place for the bytes of the value. Never changed once made; a newer write takes its place.
+    Never changed once made; a newer write takes its place.
     """
 
-    __slots__ = ("_hash", "before", "dot", "encoded", "replaced", "seen", "value")
+    __slots__ = ("_encoded", "_hash", "_text", "before", "dot", "replaced", "seen")
 
-    def __init__(self, dot: Dot, value: str, before: int, seen: Clock | None, replaced: Replaced | None) -> None:
+    def __init__(
+        self,
+        dot: Dot,
+        text: str | None,
+        before: int,
+        seen: Clock | None,
+        replaced: Replaced | None,
+        encoded: bytes | None = None,
+    ) -> None:
         self.dot: Final = dot
-        self.value: Final = value
         self.before: Final = before
         self.seen: Final = seen
         self.replaced: Final = replaced
-        self.encoded: bytes | None = None
+        self._text = text
+        self._encoded = encoded
         self._hash = -1
+
+    @property
+    def value(self) -> str:
+        """Its value as canonical JSON text."""
+        text = self._text
+        if text is None:
+            assert self._encoded is not None, "a write has a text or bytes"
+            text = self._text = read_value(self._encoded, 0)[0]
+        return text
+
+    @property
+    def encoded(self) -> bytes:
+        """Its value as the Value union."""
+        encoded = self._encoded
+        if encoded is None:
+            encoded = self._encoded = encode_value(self.value)
+        return encoded
+
+    def having_read(self, seen: Clock | None, replaced: Replaced | None) -> Write:
+        """The same write of a source that has read more."""
+        return Write(self.dot, self._text, self.before, seen, replaced, self._encoded)
 
     @property
     def told(self) -> bool:
@@ -251,9 +318,9 @@ def _join_writes(old: Write, new: Write, result: Absorbed) -> Write:
                 newest = new
     seen = join_clocks(old.seen, new.seen)
     replaced = None if seen is not None else _join_replaced(old.replaced, new.replaced)
-    if newest is old and seen is old.seen and replaced is old.replaced:
-        return old
-    return Write(newest.dot, newest.value, newest.before, seen, replaced)
+    if seen is newest.seen and replaced is newest.replaced:
+        return newest
+    return newest.having_read(seen, replaced)
 
 
 def _differ(old: Write, new: Write) -> bool:

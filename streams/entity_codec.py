@@ -13,10 +13,10 @@ from typing import Final
 from librt.strings import BytesWriter
 from mypy_extensions import mypyc_attr
 
-from schemas.avro_binary import read_block, read_long, read_name, read_string, read_value, write_long
+from schemas.avro_binary import read_block, read_long, read_name, skip_string, skip_value, write_long
 from schemas.rules import OPS
 from streams.causality import Clock
-from streams.encoding import END, OP_INDEX, dot_bytes, value_bytes, write_clock
+from streams.encoding import END, OP_INDEX, write_clock
 from streams.entity import TOMBSTONE, TOUCH, Dot, Entity, Replaced, Write
 from streams.names import name_of
 
@@ -52,7 +52,7 @@ def encode_entity(entity: Entity, partition: int) -> bytes:
             write_long(out, len(writes))
             for write in writes:
                 body.write_stamp(write)
-                out.write(value_bytes(write))
+                out.write(write.encoded)
                 out.append(write.before << 1)
                 if write.replaced:
                     _write_replaced(out, write.replaced)
@@ -132,7 +132,7 @@ class _Body:
         if self.dots:
             write_long(dots, len(self.dots))
             for dot in self.dots:
-                dots.write(dot_bytes(dot))
+                dots.write(dot.encoded)
                 write_long(dots, OP_INDEX[dot.op])
                 self._write_clock_index(dots, dot.seen)
         dots.append(END)
@@ -188,13 +188,11 @@ def _read_dots(data: bytes, pos: int, clocks: list[Clock]) -> tuple[list[Dot], i
             source, pos = read_name(data, pos)
             version, pos = read_long(data, pos)
             occurred_at, pos = read_long(data, pos)
-            event_id, pos = read_string(data, pos)
-            end = pos
-            op, pos = read_long(data, pos)
+            id_at = pos - begin
+            end = skip_string(data, pos)
+            op, pos = read_long(data, end)
             seen, pos = read_long(data, pos)
-            dot = Dot(source, version, occurred_at, OPS[op], event_id, _clock(clocks, seen))
-            dot.encoded = data[begin:end]
-            dots.append(dot)
+            dots.append(Dot(source, version, occurred_at, OPS[op], None, _clock(clocks, seen), data[begin:end], id_at))
         count, pos, _ = read_block(data, pos, 6)
     return dots, pos
 
@@ -236,18 +234,17 @@ def _read_write(data: bytes, pos: int, dots: list[Dot], clocks: list[Clock]) -> 
     dot, pos = read_long(data, pos)
     seen, pos = read_long(data, pos)
     begin = pos
-    value, pos = read_value(data, pos)
-    end = pos
+    end = pos = skip_value(data, pos)
     before, pos = read_long(data, pos)
-    replaced: Replaced = {}
+    replaced: Replaced | None = None
     count, pos, _ = read_block(data, pos, 10)
     while count:
+        if replaced is None:
+            replaced = {}
         for _ in range(count):
             value_hash = int.from_bytes(data[pos : pos + 8], "big")
             version, pos = read_long(data, pos + 8)
             when, pos = read_long(data, pos)
             replaced[value_hash] = (version, when)
         count, pos, _ = read_block(data, pos, 10)
-    write = Write(dots[dot], value, before, _clock(clocks, seen), replaced or None)
-    write.encoded = data[begin:end]
-    return write, pos
+    return Write(dots[dot], None, before, _clock(clocks, seen), replaced, data[begin:end]), pos

@@ -218,10 +218,18 @@ def _undominated(rest: list[Write], time_counts: bool, window_ms: int) -> list[W
         # Only time is left to dominate by, and of all writes the latest dominates whatever any of them does.
         if not time_counts:
             return list(rest)
-        latest = max([write.dot.time for write in rest])
-        return [write for write in rest if latest - write.dot.time <= window_ms]
+        oldest = _latest(rest) - window_ms
+        return [write for write in rest if write.dot.time >= oldest]
     live = [write for write in rest if not _dominated(write, rest, time_counts, window_ms)]
     return live or list(rest)
+
+
+def _latest(writes: list[Write]) -> int:
+    latest = writes[0].dot.time
+    for write in writes:
+        if write.dot.time > latest:
+            latest = write.dot.time
+    return latest
 
 
 def _without_evidence(writes: list[Write]) -> bool:
