@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import UnknownError, UnsupportedVersionError
 
@@ -9,8 +12,16 @@ BATCH_BYTES = 256 * 1024
 REQUEST_BYTES = 1024 * 1024
 
 
-async def started_producer(kafka: str) -> AIOKafkaProducer:
+REQUEST_SECONDS = 40.0
+ABANDON_SECONDS = 2.0
+
+
+async def started_producer(
+    kafka: str, request_seconds: float = REQUEST_SECONDS, request_bytes: int = REQUEST_BYTES
+) -> AIOKafkaProducer:
     """A started producer: idempotent, and every send acknowledged by all in-sync replicas; the caller stops it.
+
+    request_seconds: after which a send that is not acknowledged fails. request_bytes: of the largest record.
 
     A broker without idempotent producers (the embedded one) gets a plain one: a send that is repeated may then
     arrive twice, which counts once, and a partition has one send under way at a time, so nothing is reordered.
@@ -22,7 +33,8 @@ async def started_producer(kafka: str) -> AIOKafkaProducer:
             acks="all",
             enable_idempotence=idempotent,
             max_batch_size=BATCH_BYTES,
-            max_request_size=REQUEST_BYTES,
+            max_request_size=request_bytes,
+            request_timeout_ms=int(request_seconds * 1000),
         )
         try:
             await producer.start()
@@ -35,3 +47,12 @@ async def started_producer(kafka: str) -> AIOKafkaProducer:
             await producer.stop()
             raise
     raise AssertionError("unreachable: the second attempt returns or raises")
+
+
+async def abandon(producer: AIOKafkaProducer) -> None:
+    """Stop a producer at once: what it has not sent is never sent. Raises nothing."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(ABANDON_SECONDS):
+            # Without its sender, `stop` has nothing to flush with and does not wait for it.
+            await producer._sender.close()
+            await producer.stop()

@@ -23,10 +23,10 @@ class NotSent(RedisError):
 
 
 class Script:
-    """A Lua script beside this file: sent once, then called by its SHA-1."""
+    """A Lua script, by its path from here: sent once, then called by its SHA-1."""
 
     def __init__(self, name: str) -> None:
-        self.source = Path(__file__).with_name(name).read_bytes()
+        self.source = (Path(__file__).parent / name).read_bytes()
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
 

@@ -73,6 +73,14 @@ def _table(value: object) -> object:
     return value
 
 
+def _column(value: object) -> str:
+    name = name_key(value)
+    # PostgreSQL would cut a longer name without a word.
+    if not 0 < len(name.encode()) <= 63 or "\0" in name or name == "key":
+        raise ValueError("a column's name has up to 63 bytes, and `key` is the entity's; rename the field")
+    return name
+
+
 def _topic(value: object) -> object:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value):
         raise ValueError(f"{value!r} must be a topic's name: up to 249 letters, digits, '.', '_' and '-'")
@@ -176,7 +184,7 @@ class PostgresqlDocument(TargetDocument):
     url: Annotated[str, _url("postgresql")]
     secret_env: Variable | None = Field(None, description="variable with the password")
     table: Annotated[str, BeforeValidator(_table)] = Field(description="table, or schema.table; made if it is missing")
-    columns: dict[NameKey, ColumnType] | None = Field(
+    columns: dict[Annotated[str, BeforeValidator(_column)], ColumnType] | None = Field(
         None, description="field at the target -> type of its column; none: all fields in one column `fields` (jsonb)"
     )
 

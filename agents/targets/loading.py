@@ -10,7 +10,17 @@ from typing import Final
 
 from agents.targets.target import Target, TargetUnusable
 from schemas.suggestion import suggestion
-from schemas.target_document import DOCUMENTS, CustomDocument, JsonLinesDocument, TargetDocument, variables
+from schemas.target_document import (
+    DOCUMENTS,
+    CustomDocument,
+    HttpDocument,
+    JsonLinesDocument,
+    KafkaDocument,
+    PostgresqlDocument,
+    RedisStreamDocument,
+    TargetDocument,
+    variables,
+)
 
 GROUP: Final = "syncline.targets"
 
@@ -29,6 +39,26 @@ def load_target(name: str, said: TargetDocument, environment: Mapping[str, str] 
             from agents.targets.json_lines import JsonLinesTarget
 
             return JsonLinesTarget(said)
+        case HttpDocument():
+            from agents.targets.http import HttpTarget
+
+            headers = {header: secrets[f"headers_env.{header}"] for header in said.headers_env}
+            return HttpTarget(said, secrets.get("secret_env"), headers)
+        case PostgresqlDocument():
+            try:
+                from agents.targets.postgresql import PostgresqlTarget
+            except ImportError as error:
+                problem = f"{error.name} is not installed: pip install 'syncline[postgresql]'"
+                raise TargetUnusable(f"targets.{name}: {problem}") from None
+            return PostgresqlTarget(name, said, secrets.get("secret_env"))
+        case KafkaDocument():
+            from agents.targets.kafka import KafkaTarget
+
+            return KafkaTarget(said)
+        case RedisStreamDocument():
+            from agents.targets.redis_stream import RedisStreamTarget
+
+            return RedisStreamTarget(said, secrets.get("secret_env"))
         case CustomDocument():
             return _custom(name, said, secrets.get("secret_env"))
     raise AssertionError(f"a kind without a target: {type(said).__name__}")
