@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import UnknownError, UnsupportedVersionError
+from aiokafka.errors import ProducerClosed, UnknownError, UnsupportedVersionError
 
 BATCH_BYTES = 256 * 1024
 REQUEST_BYTES = 1024 * 1024
@@ -53,6 +53,7 @@ async def abandon(producer: AIOKafkaProducer) -> None:
     """Stop a producer at once: what it has not sent is never sent. Raises nothing."""
     with contextlib.suppress(Exception):
         async with asyncio.timeout(ABANDON_SECONDS):
-            # Without its sender, `stop` has nothing to flush with and does not wait for it.
+            # `stop` would wait for all this to be sent.
             await producer._sender.close()
+            producer._message_accumulator.fail_all(ProducerClosed())
             await producer.stop()

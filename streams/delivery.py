@@ -19,8 +19,9 @@ class Delivery:
     record: the golden record with fields and provenance as the target is to have them; None: the entity is deleted,
     or none of those that the target gets.
     position: of the record in `records`. generation: the target's, raised by hand to have all sent as new.
-    changed: names of the fields (as in `record`) that may differ from what the target acknowledged last, those that
-    are gone among them; None: any field may.
+    changed: fields (named as in `record`, those that are gone among them) that may be other ones at the target: each
+    that any attempt since the newest acknowledged delivery had another value of, also if it has changed back
+    meanwhile, for that attempt may have arrived. None: any field may, as when nobody knows what was attempted.
     """
 
     target: str

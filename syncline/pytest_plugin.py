@@ -11,6 +11,9 @@ import pytest
 from schemas.policy_document import PolicyError
 from syncline.policy_tests import SUFFIX, Case, cases
 
+# Its tests say what differs, as those of a test module do.
+pytest.register_assert_rewrite("syncline.target_conformance")
+
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.File | None:
     """Called by pytest for each file."""

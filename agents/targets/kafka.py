@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
-    AuthorizationError,
+    AuthenticationFailedError,
     InvalidTopicError,
     KafkaError,
     MessageSizeTooLargeError,
@@ -65,19 +65,21 @@ class KafkaTarget:
             await abandon(producer)
 
     async def _send(self, part: Sequence[Delivery]) -> Receipt:
+        sent: list[asyncio.Future[Any]] = []
         sent_bytes = 0
         async with self._answered():
             producer = await self._started()
-            sent = []
-            for delivery in part:
-                value = self._value(delivery)
-                headers = [
-                    (ORDER_HEADER, b"%d:%d" % delivery.order),
-                    (IDEMPOTENCY_HEADER, delivery.idempotency_key.encode()),
-                ]
-                sent.append(await producer.send(self._said.topic, value, delivery.key.encode(), headers=headers))
-                sent_bytes += len(value or b"")
-            await asyncio.gather(*sent)
+            try:
+                for delivery in part:
+                    value = self._value(delivery)
+                    key, headers = delivery.key.encode(), headers_of(delivery)
+                    sent.append(await producer.send(self._said.topic, value, key, headers=headers))
+                    sent_bytes += len(value or b"")
+                await asyncio.gather(*sent)
+            finally:
+                # After an error nobody waits for the others.
+                for acknowledgement in sent:
+                    acknowledgement.cancel()
         return Receipt(sent_bytes=sent_bytes)
 
     def _value(self, delivery: Delivery) -> bytes | None:
@@ -113,21 +115,30 @@ class KafkaTarget:
         What such a one still has is never sent: it would come after what is delivered next. Raises Refused,
         TargetUnavailable, TargetUnusable.
         """
-        self.healthy = False
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 yield
         except BaseException as error:
+            problem = judged(error, self._timeout_seconds)
+            self.healthy = isinstance(problem, Refused)
             await self.close()
-            raise judged(error, self._timeout_seconds) from None
+            raise problem from None
         self.healthy = True
+
+
+def headers_of(delivery: Delivery) -> list[tuple[str, bytes]]:
+    """What a reader drops repetitions by, which a null has no other room for."""
+    return [
+        (ORDER_HEADER, b"%d:%d" % delivery.order),
+        (IDEMPOTENCY_HEADER, delivery.idempotency_key.encode()),
+    ]
 
 
 def judged(error: BaseException, timeout_seconds: float) -> BaseException:
     """What is to be raised for what the client says."""
     if isinstance(error, MessageSizeTooLargeError):
         return Refused("too large: more than the topic's max.message.bytes")
-    if isinstance(error, AuthorizationError | TopicAuthorizationFailedError | InvalidTopicError):
+    if isinstance(error, AuthenticationFailedError | TopicAuthorizationFailedError | InvalidTopicError):
         return TargetUnusable(f"Kafka {type(error).__name__}: look at topic and the rights of the user")
     if isinstance(error, TimeoutError):
         return TargetUnavailable(f"no answer within {timeout_seconds:g} s")

@@ -22,9 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.sql.dml import ReturningInsert
 
 from agents.targets.bisection import Refused, deliver_what_passes
-from agents.targets.postgresql_columns import COLUMN_TYPES, Unfit, column_value, misfits, size
+from agents.targets.postgresql_columns import COLUMN_TYPES, Unfit, column_value, json_text, misfits, size
 from agents.targets.target import Receipt, TargetUnavailable, TargetUnusable
-from schemas.canonical import canonical
 from schemas.target_document import PostgresqlDocument
 from streams.delivery import Delivery
 
@@ -94,7 +93,7 @@ class PostgresqlTarget:
                 pool_size=CONNECTIONS,
                 max_overflow=0,
                 pool_timeout=self._timeout_seconds,
-                json_serializer=canonical,
+                json_serializer=json_text,
                 hide_parameters=True,
                 connect_args={"timeout": self._timeout_seconds, "server_settings": server_settings},
             )
@@ -152,7 +151,7 @@ class PostgresqlTarget:
             {"target": self._name, "key": row.key, "generation": row.order[0], "record_offset": row.order[1]}
             for row in rows
         ]
-        newer = set(await connection.scalars(advance(self._guard), places))
+        newer: set[str] = set((await connection.scalars(advance(self._guard), places)).all())
         upserts: dict[frozenset[str] | None, list[Mapping[str, Any]]] = defaultdict(list)
         gone: list[str] = []
         for row in rows:
@@ -169,16 +168,18 @@ class PostgresqlTarget:
     async def _within_deadline(self, work: Callable[[AsyncConnection], Awaitable[None]]) -> None:
         """Do something in a transaction. Raises Refused, TargetUnavailable, TargetUnusable."""
         assert self._engine is not None, "open comes before deliver"
-        self.healthy = False
+        problem: Exception | None = None
         try:
             async with asyncio.timeout(self._timeout_seconds), self._engine.begin() as connection:
                 await work(connection)
         except TimeoutError:
-            raise TargetUnavailable(f"no answer within {self._timeout_seconds:g} s") from None
+            problem = TargetUnavailable(f"no answer within {self._timeout_seconds:g} s")
         except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            # Not chained: the values of a row may be in what they say.
-            raise judged(error) from None
-        self.healthy = True
+            problem = judged(error)
+        self.healthy = problem is None or isinstance(problem, Refused)
+        if problem is not None:
+            # Not chained: the values of a row may be in what the driver says.
+            raise problem
 
 
 def newest(rows: Sequence[Row]) -> list[Row]:
@@ -193,7 +194,7 @@ def newest(rows: Sequence[Row]) -> list[Row]:
     return [found[key] for key in sorted(found)]
 
 
-def advance(guard: Table) -> ReturningInsert[tuple[str]]:
+def advance(guard: Table) -> ReturningInsert[str]:
     """Take a guard to the order of a delivery that is not older; returns the keys of those that are not."""
     statement = insert(guard)
     told = statement.excluded

@@ -63,7 +63,6 @@ COLUMN_TYPES: Final[Mapping[str, ColumnType]] = {
     "bigint": ColumnType(BigInteger(), ("BIGINT", "INTEGER", "SMALLINT", "NUMERIC"), _of(int)),
     "double": ColumnType(Double(), ("DOUBLE PRECISION",), _double),
     "boolean": ColumnType(Boolean(), ("BOOLEAN",), _of(bool)),
-    # As text: asyncpg takes it so, and what is no canonical JSON shows here already.
     "jsonb": ColumnType(JSONB(none_as_null=True), ("JSONB",), lambda value: value),
     "json": ColumnType(JSON(none_as_null=True), ("JSON",), lambda value: value),
     "timestamptz": ColumnType(DateTime(timezone=True), ("TIMESTAMP WITH TIME ZONE",), _time),
@@ -86,6 +85,21 @@ def size(value: Any) -> int:
     return len(value) if isinstance(value, str) else 8 if not isinstance(value, dict | list) else len(canonical(value))
 
 
+def json_text(value: Any) -> str:
+    """Canonical JSON, but a float that has an exponent there is written without one, and with `.0` at its end.
+
+    `jsonb` keeps the digits after the point and not how a number was written: 1e+21 would come back as an integer.
+    """
+    text = canonical(value)
+    if "e+" not in text:
+        return text
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{canonical(key)}:{json_text(value[key])}' for key in value)}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(json_text, value))}]"
+    return f"{value:.1f}" if isinstance(value, float) else text
+
+
 def misfits(connection: Connection, table: Table, kinds: Mapping[str, str]) -> list[str]:
     """A line for each thing that is wrong with a table that is there. kinds: column -> name of its type."""
     inspector = inspect(connection)
@@ -96,8 +110,6 @@ def misfits(connection: Connection, table: Table, kinds: Mapping[str, str]) -> l
             problems.append(f"it has no column {column}: ALTER TABLE {table} ADD COLUMN {column} {sql_name(kind)}")
             continue
         actual = found[column]["type"].compile(connection.dialect).partition("(")[0]
-        if isinstance(found[column]["type"], DateTime) and found[column]["type"].timezone:
-            actual = "TIMESTAMP WITH TIME ZONE"
         if actual not in COLUMN_TYPES[kind].accepted:
             problems.append(f"column {column} is {actual.lower()}, it must be {sql_name(kind)}")
     for column, said in found.items():
