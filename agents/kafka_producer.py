@@ -53,7 +53,8 @@ async def abandon(producer: AIOKafkaProducer) -> None:
     """Stop a producer at once: what it has not sent is never sent. Raises nothing."""
     with contextlib.suppress(Exception):
         async with asyncio.timeout(ABANDON_SECONDS):
-            # `stop` would wait for all this to be sent.
-            await producer._sender.close()
+            # `stop` would wait for all this to be sent. The task may not have begun, so its end is only waited for.
+            producer._sender.sender_task.cancel()
+            await asyncio.wait([producer._sender.sender_task])
             producer._message_accumulator.fail_all(ProducerClosed())
             await producer.stop()

@@ -31,26 +31,33 @@ def load_target(name: str, said: TargetDocument, environment: Mapping[str, str] 
     Raises TargetUnusable: the kind is not known or not installed, a variable is not set, or what a user's own entry
     point makes is no target. What one target needs is imported only if there is one.
     """
-    secrets = {
-        key: _secret(f"targets.{name}.{key}", variable, environment) for key, variable in variables(said).items()
-    }
-    match said:
-        case JsonLinesDocument():
-            from agents.targets.json_lines import JsonLinesTarget
+    try:
+        secrets = {key: _secret(key, variable, environment) for key, variable in variables(said).items()}
+        return _made(name, said, secrets)
+    except TargetUnusable as error:
+        raise TargetUnusable(f"targets.{name}.{error}") from error.__cause__
 
-            return JsonLinesTarget(said)
+
+def _secret(key: str, variable: str, environment: Mapping[str, str]) -> str:
+    value = environment.get(variable)
+    if not value:
+        raise TargetUnusable(f"{key}: the environment variable {variable} is not set")
+    return value
+
+
+def _made(name: str, said: TargetDocument, secrets: Mapping[str, str]) -> Target:
+    secret = secrets.get("secret_env")
+    match said:
         case HttpDocument():
             from agents.targets.http import HttpTarget
 
-            headers = {header: secrets[f"headers_env.{header}"] for header in said.headers_env}
-            return HttpTarget(said, secrets.get("secret_env"), headers)
+            return HttpTarget(said, secret, {header: secrets[f"headers_env.{header}"] for header in said.headers_env})
         case PostgresqlDocument():
             try:
                 from agents.targets.postgresql import PostgresqlTarget
             except ImportError as error:
-                problem = f"{error.name} is not installed: pip install 'syncline[postgresql]'"
-                raise TargetUnusable(f"targets.{name}: {problem}") from None
-            return PostgresqlTarget(name, said, secrets.get("secret_env"))
+                raise TargetUnusable(f"kind: {error.name} is missing: pip install 'syncline[postgresql]'") from None
+            return PostgresqlTarget(name, said, secret)
         case KafkaDocument():
             from agents.targets.kafka import KafkaTarget
 
@@ -58,40 +65,36 @@ def load_target(name: str, said: TargetDocument, environment: Mapping[str, str] 
         case RedisStreamDocument():
             from agents.targets.redis_stream import RedisStreamTarget
 
-            return RedisStreamTarget(said, secrets.get("secret_env"))
+            return RedisStreamTarget(said, secret)
+        case JsonLinesDocument():
+            from agents.targets.json_lines import JsonLinesTarget
+
+            return JsonLinesTarget(said)
         case CustomDocument():
-            return _custom(name, said, secrets.get("secret_env"))
+            return _custom(name, said, secret)
     raise AssertionError(f"a kind without a target: {type(said).__name__}")
 
 
-def _secret(place: str, variable: str, environment: Mapping[str, str]) -> str:
-    value = environment.get(variable)
-    if not value:
-        raise TargetUnusable(f"{place}: the environment variable {variable} is not set")
-    return value
-
-
-def entry_point(name: str, said: CustomDocument) -> EntryPoint:
+def entry_point(said: CustomDocument) -> EntryPoint:
     """What a user's own target is made by. Raises TargetUnusable: nothing of that name is installed."""
     found = {point.name: point for point in entry_points(group=GROUP)}
     if said.kind not in found:
-        kinds = {*DOCUMENTS, *found}
-        raise TargetUnusable(f"targets.{name}.kind: {said.kind!r} is not known; {suggestion(said.kind, kinds)}")
+        raise TargetUnusable(f"kind: {said.kind!r} is not known; {suggestion(said.kind, {*DOCUMENTS, *found})}")
     return found[said.kind]
 
 
 def _custom(name: str, said: CustomDocument, secret: str | None) -> Target:
     """Call `make(name=…, settings=…, secret=…)` of the entry point that the kind names."""
-    place, point = f"targets.{name}.kind", entry_point(name, said)
+    point = entry_point(said)
     try:
         made = point.load()(name=name, settings=said.settings, secret=secret)
     except TargetUnusable:
         raise
     except Exception as error:  # it is not ours
-        raise TargetUnusable(f"{place}: {point.value} raised {type(error).__name__}: {error}") from error
+        raise TargetUnusable(f"kind: {point.value} raised {type(error).__name__}: {error}") from error
     lacking = complaints(made)
     if lacking:
-        raise TargetUnusable(f"{place}: what {point.value} makes is no target: {'; '.join(lacking)}")
+        raise TargetUnusable(f"kind: what {point.value} makes is no target: {'; '.join(lacking)}")
     assert isinstance(made, Target)
     return made
 

@@ -61,9 +61,9 @@ def unknown_kinds(targets: Mapping[str, TargetDocument]) -> list[str]:
     for name, said in targets.items():
         try:
             if isinstance(said, CustomDocument):
-                entry_point(name, said)
+                entry_point(said)
         except TargetUnusable as error:
-            found.append(str(error))
+            found.append(f"targets.{name}.{error}")
     return found
 
 
