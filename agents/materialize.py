@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
@@ -20,6 +19,7 @@ from mode import Service
 from agents.coverage import Coverage
 from agents.deletions import deletion_offset
 from agents.log_ends import log_ends
+from agents.turns import TurnTaking
 from agents.view import START, RedisView
 from schemas.canonical import canonical
 from schemas.codec import decode_record
@@ -34,7 +34,6 @@ FETCH_RECORDS: Final = 500
 #: Records decoded before the event loop gets its turn: resolution runs on the same one.
 DECODE_RECORDS: Final = 8
 KAFKA_TIMEOUT_SECONDS: Final = 10.0
-BACKOFF_SECONDS: Final = (0.1, 5.0)
 #: A new leader may not know its newest records for a moment; a topic that was made anew never will.
 SHRUNK_SECONDS: Final = 10.0
 
@@ -50,13 +49,15 @@ class Standing(NamedTuple):
     polled: int | None
 
 
-class Materializer(Service):
+class Materializer(TurnTaking):
     """Keeps the view equal to `records` for the partitions that this worker has.
 
     view: the one that the hand-over writes too (what is told here counts by its connections). kafka:
     host:port. records_topic: full name. Redis or Kafka being away is logged, tried again and told by
     `healthy`; nothing is raised.
     """
+
+    what = "The view"
 
     def __init__(self, view: RedisView, kafka: str, records_topic: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -70,7 +71,6 @@ class Materializer(Service):
         self._ends_at = 0.0
         self._checked_at = 0.0
         self._shrunk_since: dict[int, float] = {}
-        self._troubles: dict[str, str] = {}
 
     def assigned(self, partitions: Iterable[int]) -> None:
         """These partitions are this worker's now."""
@@ -98,11 +98,6 @@ class Materializer(Service):
         coverage = self._partitions.get(partition)
         return 0 if coverage is None else max(0, coverage.end - coverage.position)
 
-    @property
-    def healthy(self) -> bool:
-        """Whether Redis and Kafka did what they were last asked to do."""
-        return not self._troubles
-
     def caught_up(self) -> bool:
         """Whether all records known of every partition of this worker are in the view."""
         ends_known = self._ends_at > 0.0
@@ -124,32 +119,6 @@ class Materializer(Service):
             await self._repeat("records", self._follow, FETCH_SECONDS)
         finally:
             await self._drop_consumer()
-
-    async def _repeat(self, part: str, turn: Callable[[], Awaitable[bool]], pause_seconds: float) -> None:
-        """Take turns for ever. turn: returns whether the next one should follow at once."""
-        failures = 0
-        while not self.should_stop:
-            try:
-                at_once = await turn()
-            except Exception as error:  # a view that cannot be served must not end the worker
-                shortest, longest = BACKOFF_SECONDS
-                pause = min(longest, shortest * 2**failures) * random.uniform(0.5, 1.0)
-                failures = min(failures + 1, 16)
-                self._note(part, f"{type(error).__name__}: {error}"[:300])
-                await self.sleep(pause)
-            else:
-                failures = 0
-                self._note(part, None)
-                await (asyncio.sleep(0) if at_once else self.sleep(pause_seconds))
-
-    def _note(self, part: str, trouble: str | None) -> None:
-        if trouble is None:
-            if self._troubles.pop(part, None) is not None:
-                log.info("The view is served again (%s)", part)
-        else:
-            if part not in self._troubles:
-                log.warning("The view falls behind and is tried again (%s): %s", part, trouble)
-            self._troubles[part] = trouble
 
     # ---- progress in Redis ----
 

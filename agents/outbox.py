@@ -12,27 +12,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ProducerFenced
 
 from agents.dead_letters import Row
 from agents.ending import EX_SOFTWARE, end_process
+from agents.sending import OffsetRange, send_rows
 
 CONFIRM_SECONDS = 0.1
 
 
 class ReplacedError(Exception):
     """Nothing may be sent: another worker may have sent newer states already."""
-
-
-class OffsetRange(NamedTuple):
-    """Offsets `first` to `next` - 1 of one partition. whole: nobody else's record lies between them."""
-
-    first: int
-    next: int
-    whole: bool
 
 
 @dataclass(slots=True)
@@ -163,29 +156,4 @@ class Outbox:
             await asyncio.sleep(CONFIRM_SECONDS)
 
     async def _send_rows(self, topic: str, partition: int, rows: Iterable[Row]) -> OffsetRange:
-        producer = self._producer()
-        sent: list[tuple[int, asyncio.Future[Any]]] = []
-
-        async def submit(batch: Any) -> None:
-            batch.close()
-            sent.append((batch.record_count(), await producer.send_batch(batch, topic, partition=partition)))
-
-        batch = producer.create_batch()
-        for key, value, headers in rows:
-            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
-                await submit(batch)
-                batch = producer.create_batch()
-                # An empty batch takes any record, however large.
-                batch.append(key=key, value=value, timestamp=None, headers=headers)
-        await submit(batch)
-        return _joined([(count, (await future).offset) for count, future in sent])
-
-
-def _joined(parts: list[tuple[int, int]]) -> OffsetRange:
-    """One range of what was sent in parts: (number of records, offset of the first)."""
-    first, following = parts[0][1], parts[0][1]
-    whole = first >= 0  # a broker that recognised a repeated send may not tell where the first one went
-    for count, offset in parts:
-        whole = whole and offset == following
-        following = offset + count
-    return OffsetRange(first, following, whole)
+        return await send_rows(self._producer(), topic, partition, rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
@@ -52,6 +53,35 @@ def addresses(value: object) -> str:
     return str(value)
 
 
+def _variable(value: object) -> object:
+    # Without the value: people may have written the secret itself.
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValueError("it must name an environment variable that has the secret, for example CRM_SECRET")
+    if value.upper().startswith("SYNCLINE_"):
+        raise ValueError("names that begin with SYNCLINE_ are settings; give the variable another name")
+    return value
+
+
+def url_of(*schemes: str) -> BeforeValidator:
+    """For a URL of one of these schemes without a password."""
+    expected = f"a URL such as {schemes[0]}://host.example/path"
+
+    def checked(value: object) -> object:
+        # Without the value: there may be a password in it.
+        try:
+            parts = urlsplit(value if isinstance(value, str) else "")
+            usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError(f"it must be {expected}")
+        if parts.password is not None or (parts.username and "http" in schemes):
+            raise ValueError("a password does not belong in the file; name its environment variable by secret_env")
+        return value
+
+    return BeforeValidator(checked)
+
+
 def mapping(value: object) -> object:
     """Nothing after a colon is an empty mapping, as people write it."""
     return {} if value is None else value
@@ -75,6 +105,7 @@ Names = Annotated[
 NameKey = Annotated[str, BeforeValidator(name_key)]
 EntityType = Annotated[str, BeforeValidator(_entity_type)]
 KafkaAddresses = Annotated[str, BeforeValidator(addresses)]
+Variable = Annotated[str, BeforeValidator(_variable)]
 Most = Annotated[int, Field(gt=0)]
 
 

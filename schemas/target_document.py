@@ -7,12 +7,23 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from schemas.delivery_document import DeliveryDocument
-from schemas.document import Document, Duration, EntityType, KafkaAddresses, Most, NameKey, Names, name_key, or_nothing
+from schemas.document import (
+    Document,
+    Duration,
+    EntityType,
+    KafkaAddresses,
+    Most,
+    NameKey,
+    Names,
+    Variable,
+    name_key,
+    or_nothing,
+    url_of,
+)
 from schemas.record import Value
 from schemas.suggestion import suggestion
 
@@ -29,35 +40,6 @@ def _target_name(value: object) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", name):
         raise ValueError("a target's name is up to 64 lower case letters, digits, _ and -, a letter first")
     return name
-
-
-def _variable(value: object) -> object:
-    # Without the value: people may have written the secret itself.
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
-        raise ValueError("it must name an environment variable that has the secret, for example CRM_SECRET")
-    if value.upper().startswith("SYNCLINE_"):
-        raise ValueError("names that begin with SYNCLINE_ are settings; give the variable another name")
-    return value
-
-
-def _url(*schemes: str) -> BeforeValidator:
-    """For a URL of one of these schemes without a password."""
-    expected = f"a URL such as {schemes[0]}://host.example/path"
-
-    def checked(value: object) -> object:
-        # Without the value: there may be a password in it.
-        try:
-            parts = urlsplit(value if isinstance(value, str) else "")
-            usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            usable = False
-        if not usable:
-            raise ValueError(f"it must be {expected}")
-        if parts.password is not None or (parts.username and "http" in schemes):
-            raise ValueError("a password does not belong in the file; name its environment variable by secret_env")
-        return value
-
-    return BeforeValidator(checked)
 
 
 def _header(value: object) -> str:
@@ -94,7 +76,6 @@ def _condition(value: object) -> object:
 
 
 TargetName = Annotated[str, BeforeValidator(_target_name)]
-Variable = Annotated[str, BeforeValidator(_variable)]
 
 
 class ConditionDocument(Document):
@@ -169,7 +150,7 @@ class HttpDocument(TargetDocument):
     """A web service that takes batches."""
 
     kind: Literal["http"]
-    url: Annotated[str, _url("https", "http")]
+    url: Annotated[str, url_of("https", "http")]
     method: Literal["POST", "PUT"] = "POST"
     secret_env: Variable | None = Field(None, description="variable with the secret that requests are signed with")
     headers_env: dict[Annotated[str, BeforeValidator(_header)], Variable] = Field(
@@ -181,7 +162,7 @@ class PostgresqlDocument(TargetDocument):
     """A table."""
 
     kind: Literal["postgresql"]
-    url: Annotated[str, _url("postgresql")]
+    url: Annotated[str, url_of("postgresql")]
     secret_env: Variable | None = Field(None, description="variable with the password")
     table: Annotated[str, BeforeValidator(_table)] = Field(description="table, or schema.table; made if it is missing")
     columns: dict[Annotated[str, BeforeValidator(_column)], ColumnType] | None = Field(
@@ -204,7 +185,7 @@ class RedisStreamDocument(TargetDocument):
     """A Redis Stream."""
 
     kind: Literal["redis_stream"]
-    url: Annotated[str, _url("redis", "rediss")]
+    url: Annotated[str, url_of("redis", "rediss")]
     secret_env: Variable | None = Field(None, description="variable with the password")
     stream: str = Field(min_length=1, description="key of the stream")
     max_entries: Most = Field(100_000, description="that the stream keeps, about")
