@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from schemas.policy_document import PolicyError, read_document
+from schemas.policy_document import PolicyError, SourceDocument, read_document
 from schemas.target_document import TargetDocument
 from streams.policy import Policy, parse_policy
 
@@ -41,6 +41,14 @@ def load_policy(path: str | None) -> Policy:
     document = read_config(path)
     try:
         return parse_policy(document)
+    except PolicyError as error:
+        raise PolicyError(f"{path}: {error}") from None
+
+
+def load_sources(path: str | None) -> Mapping[str, SourceDocument]:
+    """The file's section `sources` by name, {} for None. Raises PolicyError: what is wrong, and where."""
+    try:
+        return read_document(read_config(path)).sources or {}
     except PolicyError as error:
         raise PolicyError(f"{path}: {error}") from None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 LATENCY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
@@ -38,7 +40,43 @@ class Metrics:
         self.input_lost = Counter(
             "syncline_input_lost_records", "Records deleted from Kafka before they were read.", registry=r
         )
+        self.ingest = Counter(
+            "syncline_ingest_changes",
+            "Arrivals by source and what became of them: copied (near_miss is one, too), echo, refused.",
+            ["source", "outcome"],
+            registry=r,
+        )
+        self.ingest_lag = Gauge(
+            "syncline_ingest_lag_records",
+            "Of a source, not copied yet; of a topic, this worker's.",
+            ["source"],
+            registry=r,
+        )
+        self.ingest_alarms = Counter(
+            "syncline_ingest_alarms", "Times that a source's changes may have been lost.", ["source"], registry=r
+        )
+        self.stream_claimed = Counter(
+            "syncline_ingest_claimed", "Entries taken over from a worker that left them.", ["source"], registry=r
+        )
+        self.stream_length = Gauge("syncline_ingest_stream_entries", "Entries in the stream.", ["source"], registry=r)
+        self.stream_pending = Gauge(
+            "syncline_ingest_pending_entries",
+            "Entries read and not acknowledged, by all workers.",
+            ["source"],
+            registry=r,
+        )
+        self.stream_oldest = Gauge(
+            "syncline_ingest_oldest_pending_seconds", "Age of the oldest of them, 0 for none.", ["source"], registry=r
+        )
+        self.stream_dead = Gauge(
+            "syncline_ingest_dead_entries", "Entries in the dead-letter stream.", ["source"], registry=r
+        )
         self.ready = Gauge("syncline_ready", "1 when the worker has recovered its table, else 0.", registry=r)
+
+    def count_ingest(self, source: str, counts: Mapping[str, int]) -> None:
+        """Add what became of arrivals of one source, by outcome. source: one that syncline.yaml declares."""
+        for outcome, times in counts.items():
+            self.ingest.labels(source, outcome).inc(times)
 
     def text(self) -> bytes:
         """The metrics in Prometheus' text format."""

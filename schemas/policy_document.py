@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from schemas.document import Document, Duration, EntityType, Most, NameKey, Names, mapping, or_nothing
+from schemas.ingest_document import IngestDocument
 from schemas.refusal import DEFAULT_LIMITS
 from schemas.suggestion import suggestion
 from schemas.target_document import AnyTarget, TargetName
@@ -85,8 +86,8 @@ class EntityDocument(Document):
     ] = Field({}, description="fields that are decided together, by the name of the group")
 
 
-class SourceDocument(Document):
-    """One system that publishes changes."""
+class SourceDocument(IngestDocument):
+    """One system that publishes changes, and where they arrive if not on topic `changes`."""
 
     priority: Most | None = Field(None, description="place among the sources, 1 the strongest; in place of `priority`")
     max_future: Duration | None = Field(None, description="of this source's clock; none: the file's max_future")

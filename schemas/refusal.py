@@ -31,6 +31,8 @@ REASONS: Final[dict[str, str]] = {
     "too_many_fields": "fields or before has more entries than the limit.",
     "too_many_seen": "seen has more entries than the limit.",
     "unknown_source": "The policy lists its sources, and this is none of them.",
+    "foreign_source": "The change names another source than the one whose topic or stream it came on.",
+    "bad_reply": "in_reply_to is not what was delivered about this entity: its key, fields and clock.",
     "clock_skew": "occurred_at is further ahead of the append time than max_future.",
     "too_many_sources": "The entity has changes of as many sources as seen may have entries, and this is another one.",
     "state_too_large": "The entity's state would have more bytes than the limit.",

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Final
 
 from schemas.canonical import canonical
+from schemas.ingest_document import IngestDocument
 from schemas.policy_document import EntityDocument, FieldDocument, PolicyDocument, PolicyError, read_document
 from schemas.refusal import Limits
 from schemas.suggestion import suggestion
@@ -78,6 +79,7 @@ def parse_policy(document: object) -> Policy:
     read = read_document(document)
     read = read.model_copy(update={"priority": _priority(read)})
     _check_order(read, read.priority, "priority")
+    _check_arrivals(read)
     return Policy(
         version=_version(document),
         default=_entity(read, EntityDocument(), ""),
@@ -108,11 +110,39 @@ def _priority(read: PolicyDocument) -> list[str]:
 
 
 def _version(document: object) -> str:
-    """Names what the policy says; what does not decide who wins, and what is personal, has no part in it."""
+    """Names what the policy says; what does not decide who wins has no part in it: nor what is personal, nor where
+    changes arrive.
+    """
     said = {key: value for key, value in document.items() if key not in NO_POLICY} if isinstance(document, dict) else {}
     if isinstance(said.get("entities"), dict):
         said["entities"] = {name: _deciding(entity) for name, entity in said["entities"].items()}
+    if isinstance(said.get("sources"), dict):
+        said["sources"] = {name: _without_arrival(source) for name, source in said["sources"].items()}
     return sha256(canonical(said).encode()).hexdigest()[:16]
+
+
+def _without_arrival(source: object) -> object:
+    if not isinstance(source, dict):
+        return source
+    return {key: value for key, value in source.items() if key not in IngestDocument.model_fields}
+
+
+def _check_arrivals(read: PolicyDocument) -> None:
+    """Where a source's changes arrive, no other source's do."""
+    taken: dict[tuple[str, str, str], str] = {}
+    for name, source in (read.sources or {}).items():
+        topic, stream = source.topic, source.redis_stream
+        if topic is not None and stream is not None:
+            raise PolicyError(
+                f"policy, sources.{name}: it has a topic and a redis_stream; say where its changes arrive"
+            )
+        if topic is None and stream is None:
+            continue
+        place = ("redis_stream", stream.url or "", stream.stream) if stream is not None else ("topic", "", topic or "")
+        if place in taken:
+            where = f"{place[0]} {place[2]!r}"
+            raise PolicyError(f"policy, sources.{name}: {where} is that of {taken[place]!r}; each has its own")
+        taken[place] = name
 
 
 def _deciding(entity: object) -> object:

@@ -10,7 +10,7 @@ import typer
 from typer._click.exceptions import ClickException, NoArgsIsHelpError
 from typer.core import TyperGroup
 
-from syncline.commands import compare, config, health, look, policy, publish, show, workers
+from syncline.commands import compare, config, health, ingest, look, policy, publish, show, workers
 from syncline.terminal import CommandError, say
 
 EXAMPLES = """\
@@ -78,6 +78,10 @@ app.add_typer(configuration, name="config")
 rules = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Try a policy before it goes live.")
 rules.command()(policy.test)
 app.add_typer(rules, name="policy")
+
+arrivals = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Sources with a topic or stream of their own.")
+arrivals.command()(ingest.status)
+app.add_typer(arrivals, name="ingest")
 
 view = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look after the Redis view.")
 view.command()(health.rebuild)

@@ -12,7 +12,8 @@ import threading
 import time
 from collections.abc import Callable
 
-COUNTER_BITS = 16
+from streams.hybrid_version import COUNTER_BITS
+
 MAX_VERSION = (1 << 63) - 1
 #: A new millisecond's counter begins somewhere in here: two processes that write as one source at the same
 #: moment then hardly ever give the same version.

@@ -19,7 +19,7 @@ FileArgument = Annotated[str | None, typer.Argument(metavar="[FILE]", help="Defa
 
 
 #: Keys of which the value alone will do: of a group, and of a condition.
-SHORT_FORMS = ("fields", "one_of")
+SHORT_FORMS = ("fields", "one_of", "stream")
 
 
 def lint(file: FileArgument = None) -> None:
@@ -110,7 +110,11 @@ def policy_rows(path: str | None) -> Iterator[tuple[str, Any, str]]:
     document = read_config(path) or {}
     whole = read_document(document).model_dump(exclude={"worker"}, exclude_none=True)
     for place, value in leaves(whole):
-        yield ".".join(place), value, f"{path}" if said(document, place) else "default"
+        yield (
+            ".".join(place),
+            masked(value) if isinstance(value, str) else value,
+            f"{path}" if said(document, place) else "default",
+        )
 
 
 def leaves(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -140,7 +140,7 @@ TABLE: list[tuple[str, str, bytes]] = [
     ("too_many_seen", "257", body(seen=b"\x02" + many(257, b"\x02"))),
 ]
 DECODERS = [codec.decode_change, fast.decode_change]
-# Not for the codec to find: they need the record's key, the policy, the append time, the state, or JSON.
+# Not for the codec to find: they need the record's key, the policy, the append time, the state, the source, or JSON.
 FOUND_ELSEWHERE = {
     "null_key",
     "null_value",
@@ -152,6 +152,8 @@ FOUND_ELSEWHERE = {
     "bad_command",
     "bad_time",
     "bad_shape",
+    "foreign_source",
+    "bad_reply",
 }
 
 

@@ -1,4 +1,4 @@
-"""Redis as a test server: no persistence, so whatever kills or restarts it also empties it."""
+"""Redis as a test server: without persistence, unless asked for, so whatever kills or restarts it also empties it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ def available() -> str | None:
 
 
 class RedisServer(BreakableServer):
-    """A Redis that a test may kill, pause, wipe and restart on the same port."""
+    """A Redis that a test may kill, pause, wipe and restart on the same port. durable: writes are on disk at once."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, durable: bool = False) -> None:
         port = free_port()
         command = redis_command(redis_program(), port, directory)
         command += ["--databases", str(DATABASES)]
+        if durable:
+            command += ["--appendonly", "yes", "--appendfsync", "always"]
         super().__init__("Redis", command, port, directory / "redis.log")
 
     def url(self, database: int = 0) -> str:

@@ -1,0 +1,200 @@
+"""A topic that a source has of its own is copied into `changes`, by a consumer group that all workers share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka import ConsumerRecord
+
+from agents.ingest.changes_producer import ChangesProducer
+from agents.ingest.topic_ingest import TopicIngest, TopicSource, committed
+from agents.log_ends import log_ends
+from agents.metrics import Metrics
+from agents.names import TopicNames
+from agents.settings import Settings
+from agents.topics import prepare_topics
+from schemas.change import Change
+from schemas.codec import decode_change, encode_change
+from schemas.refusal import DEFAULT_LIMITS
+from streams.policy import parse_policy
+from syncline.topic_reader import partitions_of, read_topic
+from tests.conftest import Deployment
+from tests.ingest.arrivals import digest_of, folded, make_topic, produce, taken_records, until, update
+
+PARTITIONS = 3
+
+
+class Copying:
+    """One deployment whose source `crm` has a topic, and services that copy it, as workers would."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.settings = Settings(kafka=deployment.kafka, topic_prefix=deployment.topic_prefix, partitions=2)
+        self.names = TopicNames.with_prefix(deployment.topic_prefix)
+        self.topic = f"crm-{deployment.topic_prefix}changes"
+        self.group = f"{deployment.app_id}-ingest"
+        self.metrics = Metrics()
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[TopicIngest]:
+        """A service that copies the topic, until the end of the block."""
+        producer = ChangesProducer(self.settings.kafka, self.names, 15.0)
+        service = TopicIngest(
+            self.settings.kafka, self.group, {self.topic: TopicSource("crm")}, producer, DEFAULT_LIMITS, self.metrics,
+            lambda: True, 6.0,
+        )  # fmt: skip
+        await service.start()
+        try:
+            yield service
+        finally:
+            await service.stop()
+            await producer.stop()
+
+    async def send(self, rows: list[tuple[int, bytes | None, bytes | None]], timestamp_ms: int | None = None) -> None:
+        """Send rows (partition, key, value) to the source's topic."""
+        await produce(self.settings.kafka, self.topic, rows, timestamp_ms)
+
+    async def copied_up(self) -> None:
+        """Wait until the group has committed all that the topic holds now."""
+        kafka = self.settings.kafka
+        ends = await log_ends(kafka, await partitions_of(kafka, self.topic))
+
+        async def committed_all() -> bool:
+            held = await committed(kafka, self.group, ends)
+            return all(end == 0 or (tp in held and held[tp].offset >= end) for tp, end in ends.items())
+
+        await until(committed_all)
+
+    async def read(self, topic: str) -> list[ConsumerRecord]:
+        """All records of a topic, each partition's in their order."""
+        found: list[ConsumerRecord] = []
+        async with aclosing(read_topic(self.settings.kafka, topic)) as batches:
+            async for _, records in batches:
+                found += records
+        return found
+
+    async def verify(self) -> None:
+        """What is in `changes` comes to the records that the topic comes to without a fault."""
+        expected = taken_records(await self.read(self.topic), "crm")
+        assert await digest_of("replay", self.settings) == folded(expected, parse_policy({}))
+
+
+@pytest.fixture
+async def copying(deployment: Deployment) -> Copying:
+    """With a topic of three partitions, where `changes` has two."""
+    copying = Copying(deployment)
+    await prepare_topics(copying.settings)
+    await make_topic(deployment.kafka, copying.topic, PARTITIONS)
+    return copying
+
+
+def line(number: int, fields: dict[str, Any], **more: Any) -> tuple[int, bytes, bytes]:
+    """A row with a change of customer `number` as JSON."""
+    return number % PARTITIONS, str(number).encode(), json.dumps(update(number, fields, **more)).encode()
+
+
+def framed(number: int, version: int, source: str = "crm") -> tuple[int, bytes, bytes]:
+    """A row with a change of customer `number` in our own framing."""
+    change = Change.fill(update(number, {"v": version}, source=source), version, 1_000)
+    return number % PARTITIONS, str(number).encode(), encode_change(change)
+
+
+async def test_lines_and_frames_are_copied_and_what_is_neither_goes_to_dead_letters(copying: Copying) -> None:
+    """A dead letter has the bytes as received, where they came from and why; nothing else stops for it."""
+    bad: list[tuple[int, bytes | None, bytes | None]] = [
+        (0, b"k", b"{"),
+        (1, b"k", None),
+        (2, b"k", framed(1, 5, "billing")[2]),
+        (0, None, json.dumps(update(1, {}, source="billing")).encode()),
+        (1, b"k", b"\0\0\0\0\1cut"),
+        (2, b"k", b"[1]"),
+    ]
+    good = [line(number % 9, {"n": number}) for number in range(300)]
+    await copying.send([*bad[:3], *good[:150], framed(77, 5), *bad[3:], *good[150:]])
+    async with copying.worker():
+        await copying.copied_up()
+    await copying.verify()
+    letters = await copying.read(copying.names.dead_letters)
+    told = [
+        (*(headers[f"__connect.errors.{name}"].decode() for name in ("topic", "partition")), record.key, record.value)
+        for record in letters
+        for headers in [dict(record.headers)]
+    ]
+    assert sorted(told, key=repr) == sorted(
+        [(copying.topic, str(partition), key, value) for partition, key, value in bad], key=repr
+    )
+    reasons = sorted(dict(record.headers)["syncline-reason"].decode() for record in letters)
+    assert reasons == ["bad_shape", "bad_value", "foreign_source", "foreign_source", "not_avro", "null_value"]
+
+
+async def test_two_workers_keep_the_order_of_each_entity(copying: Copying) -> None:
+    """Whoever copies it, and however often the partitions move, an entity's changes come in the order they were in."""
+    async with copying.worker():
+        await copying.send([line(number % 9, {"n": number}) for number in range(300)])
+        async with copying.worker():
+            await copying.send([line(number % 9, {"n": number}) for number in range(300, 600)])
+            await copying.copied_up()
+        await copying.send([line(number % 9, {"n": number}) for number in range(600, 900)])
+        await copying.copied_up()
+    await copying.verify()
+    versions: dict[str, list[int]] = {}
+    for record in await copying.read(copying.names.changes):
+        change = decode_change(record.value)
+        kept = versions.setdefault(change.key, [])
+        if change.version not in kept:  # a record that was read twice
+            kept.append(change.version)
+    assert all(kept == sorted(kept) for kept in versions.values())
+    assert sum(map(len, versions.values())) == 900
+
+
+async def test_what_is_copied_again_is_the_same_change(copying: Copying) -> None:
+    """From wherever a group reads on, a record becomes the bytes that it became before: a duplicate for the merge."""
+    await copying.send([line(number % 4, {"n": number}) for number in range(200)])
+    async with copying.worker():
+        await copying.copied_up()
+    once = [(record.key, record.value) for record in await copying.read(copying.names.changes)]
+    copying.group = f"{copying.group}-again"
+    async with copying.worker():
+        await copying.copied_up()
+        await copying.send([line(1, {"n": "last"})])
+        await copying.copied_up()
+    twice = [(record.key, record.value) for record in await copying.read(copying.names.changes)]
+    assert len(once) == len(set(once)) == 200
+    assert len(twice) == 401
+    assert len(set(twice)) == 201
+    await copying.verify()
+
+
+async def test_versions_go_on_from_what_was_committed(copying: Copying) -> None:
+    """Records of one millisecond, and of the one before, have versions that rise, whichever worker reads them."""
+    burst = [line(3, {"n": number}) for number in range(100)]
+    await copying.send(burst[:50], timestamp_ms=5_000)
+    async with copying.worker():
+        await copying.copied_up()
+    await copying.send(burst[50:], timestamp_ms=4_999)
+    async with copying.worker():
+        await copying.copied_up()
+    versions = [decode_change(record.value).version for record in await copying.read(copying.names.changes)]
+    assert versions == [(5_000 << 16) + number for number in range(100)]
+    await copying.verify()
+
+
+async def test_a_topic_may_come_later(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source's topic that is not there is waited for, and not made by us."""
+    monkeypatch.setattr("agents.ingest.topic_ingest.LOOK_SECONDS", 0.2)
+    copying = Copying(deployment)
+    await prepare_topics(copying.settings)
+    async with copying.worker() as worker:
+
+        async def looked() -> bool:
+            return worker._looked_at > 0
+
+        await until(looked)
+        assert await partitions_of(deployment.kafka, copying.topic) == []
+        await make_topic(deployment.kafka, copying.topic, PARTITIONS)
+        await copying.send([line(1, {"n": 1})])
+        await copying.copied_up()
+    await copying.verify()
