@@ -217,6 +217,10 @@ class ConformingTarget:
         after = {name: value for name, value in ANA.items() if name != "extra"} | {"count": 2}
         await harness.target.deliver([delivery("customer:1", 2, after, changed=["count", "extra"])])
         assert_contents(await harness.contents(), {"customer:1": after})
+        last = {"name": "Eve", "count": 3, "active": False}
+        middle = delivery("customer:1", 3, last | {"count": 2}, changed=["name", "active", "ratio"])
+        await harness.target.deliver([middle, delivery("customer:1", 4, last, changed=["count"])])
+        assert_contents(await harness.contents(), {"customer:1": last})
 
     async def test_a_higher_generation_is_newer(self, harness: Harness) -> None:
         """Raised by hand, it lets a topic that was made anew begin at offset 0 again."""
@@ -299,8 +303,7 @@ class RefusingTarget(ConformingTarget):
         receipt = await harness.target.deliver(batch)
         assert set(receipt.refused) == refused
         assert all(reason and len(reason.splitlines()) == 1 for reason in receipt.refused.values())
-        values = [canonical(value) for value in harness.bad.values()]
-        assert not [value for value in values for reason in receipt.refused.values() if value in reason]
+        assert not [value for value in harness.bad.values() if str(value) in " ".join(receipt.refused.values())]
         assert harness.target.healthy
         assert_contents(await harness.contents(), {f"customer:{at}": {"count": at} for at in (1, 2, 5, 6, 7)})
 

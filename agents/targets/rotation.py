@@ -51,8 +51,7 @@ def compress_all(path: Path) -> None:
     try:
         with file_lock(f"{path}.gz.lock", 0):
             for aside in sorted(path.parent.glob(f"{path.stem}-*Z{path.suffix}")):
-                if not compressed(aside).exists():
-                    compress(aside)
+                compress(aside)
                 aside.unlink()
     except TimeoutError:
         return  # another worker is at it

@@ -14,6 +14,7 @@ import pytest
 
 from agents.targets.file_lock import file_lock
 from agents.targets.json_lines import JsonLinesTarget
+from agents.targets.message import message_text
 from agents.targets.rotation import compress
 from agents.targets.target import Target, TargetUnavailable
 from schemas.target_document import JsonLinesDocument
@@ -134,7 +135,8 @@ async def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     writer = target(path)
     await writer.open()
     await writer.deliver([delivery("customer:1", 1, {})])
-    write, room = os.write, [50, 0]
+    batch = [delivery("customer:2", 2, {}), delivery("customer:3", 3, {})]
+    write, room = os.write, [len(message_text(batch[0])) + 10, 0]
 
     def full(file: int, data: bytes) -> int:
         left = room.pop(0)
@@ -145,12 +147,12 @@ async def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
         with pytest.raises(TargetUnavailable, match="No space left on device"):
-            await writer.deliver([delivery("customer:2", 2, {})])
+            await writer.deliver(batch)
         assert not writer.healthy
-    await writer.deliver([delivery("customer:2", 2, {})])
+    await writer.deliver(batch)
     await writer.close()
     assert writer.healthy
-    assert [line["key"] for line in lines(path)] == ["customer:1", "customer:2"]
+    assert [line["key"] for line in lines(path)] == ["customer:1", "customer:2", "customer:3"]
 
 
 async def test_a_file_that_another_process_holds(tmp_path: Path) -> None:

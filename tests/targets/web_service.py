@@ -63,7 +63,8 @@ async def one_by_one(service: Service, request: web.Request, messages: list[dict
     """Say of each message what becomes of it."""
     refused = [service.refuses(message) for message in messages]
     service.take([message for message, bad in zip(messages, refused, strict=True) if not bad])
-    results = [{"status": 422, "title": "Name is taken"} if bad else {"status": 200} for bad in refused]
+    problem = {"status": 422, "title": "Name is taken", "detail": str(messages)}
+    results = [problem if bad else {"status": 200} for bad in refused]
     return web.json_response({"results": results}, status=207)
 
 
