@@ -40,13 +40,14 @@ HARD: Final[Mapping[str, Sequence[Any]]] = {
 }
 #: What a call may take longer than the target's deadline, on a machine that is busy.
 GRACE_SECONDS: Final = 5.0
+RECOVERY_SECONDS: Final = 60.0
+RETRY_SECONDS: Final = 0.05
 
 
 class Harness(Protocol):
     """A target, opened, that nobody else uses, and what a test needs beside it."""
 
     target: Target
-    deadline_seconds: float
 
     async def contents(self) -> dict[str, dict[str, Any]]:
         """Entity key -> fields, of all entities that exist, as a reader has them who follows the documentation."""
@@ -147,6 +148,11 @@ class ConformingTarget:
 
     pytestmark = pytest.mark.asyncio
 
+    @pytest.fixture
+    def deadline_seconds(self) -> float:
+        """For the harness: the deadline that the target is to have, short only where it is waited for."""
+        return 30.0
+
     async def test_it_is_a_target(self, harness: Harness) -> None:
         """It has all that the interface names."""
         assert complaints(harness.target) == []
@@ -245,31 +251,22 @@ class ConformingTarget:
         await harness.target.deliver([delivery("customer:1", 1, None), delivery("customer:2", 1, ANA)])
         assert_contents(await harness.contents(), {"customer:1": ANA, "customer:2": ANA})
 
-    async def test_an_outage_is_told_within_the_deadline(self, harness: Harness) -> None:
+    @pytest.mark.parametrize("deadline_seconds", [1.0])
+    async def test_an_outage_is_told_within_the_deadline(self, harness: Harness, deadline_seconds: float) -> None:
         """It raises TargetUnavailable each time, says that it is not healthy, and recovers by itself."""
-        await harness.target.deliver([delivery("customer:1", 1, ANA)])
+        await delivered(harness.target, [delivery("customer:1", 1, ANA)])
         assert harness.target.healthy
         lost = [delivery("customer:1", 2, {"count": 2}), delivery("customer:2", 2, ANA)]
         async with harness.outage():
             for _ in range(2):
                 with pytest.raises(TargetUnavailable) as raised:
-                    async with asyncio.timeout(harness.deadline_seconds + GRACE_SECONDS):
+                    async with asyncio.timeout(deadline_seconds + GRACE_SECONDS):
                         await harness.target.deliver(lost)
                 assert raised.value.reason
                 assert not harness.target.healthy
-        await self.recovered(harness, lost)
+        await delivered(harness.target, lost)
         assert harness.target.healthy
         assert_contents(await harness.contents(), {"customer:1": {"count": 2}, "customer:2": ANA})
-
-    async def recovered(self, harness: Harness, batch: Sequence[Delivery]) -> None:
-        """Deliver until it succeeds, as the engine does."""
-        async with asyncio.timeout(10 * harness.deadline_seconds + GRACE_SECONDS):
-            while True:
-                try:
-                    assert (await harness.target.deliver(batch)).refused == {}
-                    return
-                except TargetUnavailable:
-                    await asyncio.sleep(0.05)
 
     async def test_calls_may_overlap(self, harness: Harness) -> None:
         """Batches that have no entity in common are delivered side by side."""
@@ -314,6 +311,27 @@ class RefusingTarget(ConformingTarget):
         assert set(receipt.refused) <= {0, 2}
         assert 2 in receipt.refused
         assert_contents(await harness.contents(), {"customer:1": {"count": 2}})
+
+
+async def opened(target: Target) -> None:
+    """Open it, as often as that is unavailable: a short deadline may be too short for a machine that is busy."""
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        while True:
+            try:
+                return await target.open()
+            except TargetUnavailable:
+                await asyncio.sleep(RETRY_SECONDS)
+
+
+async def delivered(target: Target, batch: Sequence[Delivery]) -> None:
+    """Deliver what nothing is refused of, likewise."""
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        while True:
+            try:
+                assert (await target.deliver(batch)).refused == {}
+                return
+            except TargetUnavailable:
+                await asyncio.sleep(RETRY_SECONDS)
 
 
 def some_fields(chance: random.Random) -> dict[str, Any] | None:

@@ -20,16 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.targets.file_lock import file_lock
-from agents.targets.http import HttpTarget
-from agents.targets.json_lines import JsonLinesTarget
-from agents.targets.kafka import KafkaTarget
 from agents.targets.loading import load_target
-from agents.targets.postgresql import PostgresqlTarget
-from agents.targets.redis_stream import RedisStreamTarget
 from agents.targets.target import Target
 from schemas.codec import decode_record
 from schemas.policy_document import read_document
-from schemas.target_document import TargetDocument
 from syncline.target_conformance import (
     FIELDS,
     HARD,
@@ -38,6 +32,7 @@ from syncline.target_conformance import (
     RefusingTarget,
     Sender,
     assert_contents,
+    opened,
 )
 from tests.conftest import DATABASE_NUMBERS
 from tests.faults.broker import Broker, running_broker
@@ -47,7 +42,6 @@ from tests.servers.redis import RedisServer
 from tests.targets.reader import Reader
 from tests.targets.web_service import Behaviour, Service, accepting, one_by_one, running_service, silent
 
-DEADLINE_SECONDS = 1.0
 NUMBERS = count(1)
 
 STATES = st.none() | st.fixed_dictionaries(
@@ -95,7 +89,6 @@ class BehindProxy:
 
     target: Target
     proxy: Proxy
-    deadline_seconds: float = DEADLINE_SECONDS
 
     @asynccontextmanager
     async def outage(self) -> AsyncIterator[None]:
@@ -105,10 +98,12 @@ class BehindProxy:
         await asyncio.to_thread(self.proxy.heal)
 
 
-def loaded(name: str, **said: Any) -> Target:
-    """A target as syncline.yaml declares it."""
-    document: TargetDocument = read_document({"targets": {name: {"timeout": "1s", **said}}}).targets[name]
-    return load_target(name, document, {})
+async def loaded(deadline_seconds: float, **said: Any) -> Target:
+    """A target as syncline.yaml declares it, open."""
+    section = {"timeout": int(deadline_seconds * 1000), **said}
+    target = load_target("crm", read_document({"targets": {"crm": section}}).targets["crm"], {})
+    await opened(target)
+    return target
 
 
 @dataclass
@@ -118,7 +113,6 @@ class HttpHarness:
     target: Target
     service: Service
     bad: dict[str, Any]
-    deadline_seconds: float = DEADLINE_SECONDS
 
     async def contents(self) -> dict[str, dict[str, Any]]:
         """What the service holds."""
@@ -138,14 +132,12 @@ class TestHttp(AnyHistory, RefusingTarget):
     behaviour: Behaviour = staticmethod(accepting)
 
     @pytest.fixture
-    async def harness(self) -> AsyncIterator[HttpHarness]:
+    async def harness(self, deadline_seconds: float) -> AsyncIterator[HttpHarness]:
         """A service that refuses who is called Nobody."""
         async with running_service() as service:
             service.refuses = lambda message: (message["fields"] or {}).get("name") == "Nobody"
             service.always = self.behaviour
-            target = loaded("crm", kind="http", url=service.url)
-            assert isinstance(target, HttpTarget)
-            await target.open()
+            target = await loaded(deadline_seconds, kind="http", url=service.url)
             yield HttpHarness(target, service, {"name": "Nobody"})
             await target.close()
 
@@ -184,7 +176,9 @@ class TestPostgresqlDocument(AnyHistory, RefusingTarget):
     columns: dict[str, str] | None = None
 
     @pytest.fixture
-    async def harness(self, postgres_server: PostgresServer) -> AsyncIterator[PostgresqlHarness]:
+    async def harness(
+        self, deadline_seconds: float, postgres_server: PostgresServer
+    ) -> AsyncIterator[PostgresqlHarness]:
         """An empty database."""
         url = postgres_server.new_database()
         connection = await asyncpg.connect(url)
@@ -193,9 +187,7 @@ class TestPostgresqlDocument(AnyHistory, RefusingTarget):
         with Proxy(postgres_server.port) as proxy:
             by_proxy = urlsplit(url)._replace(netloc=f"postgres@{proxy.address}").geturl()
             said = {"kind": "postgresql", "url": by_proxy, "table": "crm.customers"}
-            target = loaded("crm", **said, **({"columns": self.columns} if self.columns else {}))
-            assert isinstance(target, PostgresqlTarget)
-            await target.open()
+            target = await loaded(deadline_seconds, **said, **({"columns": self.columns} if self.columns else {}))
             bad = {"name": "no\x00body"}
             yield PostgresqlHarness(target, proxy, url=url, columns=self.columns is not None, bad=bad)
             await target.close()
@@ -228,14 +220,12 @@ class TestRedisStream(AnyHistory, ConformingTarget):
     """A Redis Stream takes everything."""
 
     @pytest.fixture
-    async def harness(self, redis_server: RedisServer) -> AsyncIterator[RedisHarness]:
+    async def harness(self, deadline_seconds: float, redis_server: RedisServer) -> AsyncIterator[RedisHarness]:
         """An empty database."""
         url = redis_server.url(next(DATABASE_NUMBERS))
         with Proxy(redis_server.port) as proxy:
             by_proxy = urlsplit(url)._replace(netloc=proxy.address).geturl()
-            target = loaded("crm", kind="redis_stream", url=by_proxy, stream="crm-records")
-            assert isinstance(target, RedisStreamTarget)
-            await target.open()
+            target = await loaded(deadline_seconds, kind="redis_stream", url=by_proxy, stream="crm-records")
             yield RedisHarness(target, proxy, url=url)
             await target.close()
 
@@ -264,19 +254,20 @@ class KafkaHarness(BehindProxy):
             for records in (await self.consumer.getmany(timeout_ms=200)).values():
                 for record in records:
                     self.take(record)
-        return dict(self.reader.contents)
+        contents: dict[str, dict[str, Any]] = self.reader.contents
+        return contents
 
     def take(self, record: Any) -> None:
         """A null has its order in a header alone; an Avro record is complete."""
         generation, offset = map(int, dict(record.headers)["syncline-order"].split(b":"))
         if record.value is None:
-            self.reader.hold(record.key.decode(), (generation, offset), None)
+            self.reader.take_whole(record.key.decode(), (generation, offset), None)
         elif record.value[:1] == b"{":
             self.reader.take(json.loads(record.value))
         else:
             golden = decode_record(record.value)
             assert golden.key == record.key.decode()
-            self.reader.hold(golden.key, (generation, offset), golden.fields)
+            self.reader.take_whole(golden.key, (generation, offset), golden.fields)
 
 
 @pytest.mark.real_kafka
@@ -286,13 +277,13 @@ class TestKafkaJson(AnyHistory, RefusingTarget):
     form = "json"
 
     @pytest.fixture
-    async def harness(self, broker: Broker) -> AsyncIterator[KafkaHarness]:
+    async def harness(self, deadline_seconds: float, broker: Broker) -> AsyncIterator[KafkaHarness]:
         """A topic that is not there yet, on a broker that takes records of 4 MiB."""
         broker.mend()
         topic = f"target-{next(NUMBERS)}"
-        target = loaded("crm", kind="kafka", kafka=broker.proxy.address, topic=topic, partitions=3, format=self.form)
-        assert isinstance(target, KafkaTarget)
-        await target.open()
+        target = await loaded(
+            deadline_seconds, kind="kafka", kafka=broker.proxy.address, topic=topic, partitions=3, format=self.form
+        )
         consumer = AIOKafkaConsumer(bootstrap_servers=broker.direct, auto_offset_reset="earliest")
         await consumer.start()
         consumer.assign([TopicPartition(topic, at) for at in range(3)])
@@ -315,7 +306,6 @@ class JsonLinesHarness:
 
     target: Target
     path: Path
-    deadline_seconds: float = DEADLINE_SECONDS
 
     async def contents(self) -> dict[str, dict[str, Any]]:
         """All lines of all files, folded."""
@@ -336,11 +326,9 @@ class TestJsonLines(AnyHistory, ConformingTarget):
     """A file takes everything."""
 
     @pytest.fixture
-    async def harness(self, tmp_path: Path) -> AsyncIterator[JsonLinesHarness]:
+    async def harness(self, deadline_seconds: float, tmp_path: Path) -> AsyncIterator[JsonLinesHarness]:
         """A file that is put aside often."""
         path = tmp_path / "out.jsonl"
-        target = loaded("crm", kind="json_lines", path=str(path), rotate_bytes=5000)
-        assert isinstance(target, JsonLinesTarget)
-        await target.open()
+        target = await loaded(deadline_seconds, kind="json_lines", path=str(path), rotate_bytes=5000)
         yield JsonLinesHarness(target, path)
         await target.close()
