@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import ProducerClosed, UnknownError, UnsupportedVersionError
+from aiokafka.errors import UnknownError, UnsupportedVersionError
 
 BATCH_BYTES = 256 * 1024
 REQUEST_BYTES = 1024 * 1024
@@ -50,11 +50,13 @@ async def started_producer(
 
 
 async def abandon(producer: AIOKafkaProducer) -> None:
-    """Stop a producer at once: what it has not sent is never sent. Raises nothing."""
+    """End a producer at once, as its `stop` does, which would first wait for all to be sent: what it has not sent yet
+    is never sent, and nobody may wait for it. Raises nothing.
+    """
+    producer._closed = True
     with contextlib.suppress(Exception):
         async with asyncio.timeout(ABANDON_SECONDS):
-            # `stop` would wait for all this to be sent. The task may not have begun, so its end is only waited for.
+            # The task may not have begun, so it is not awaited itself: it would raise that it was cancelled.
             producer._sender.sender_task.cancel()
             await asyncio.wait([producer._sender.sender_task])
-            producer._message_accumulator.fail_all(ProducerClosed())
-            await producer.stop()
+            await producer.client.close()

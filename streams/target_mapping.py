@@ -60,6 +60,8 @@ class EntityMapping:
 
     def apply(self, record: GoldenRecord) -> GoldenRecord:
         """The record with the fields that the target gets, by the names it has for them."""
+        if self.fields is None and not self.rename and not self.constants:
+            return record
         return record.model_copy(
             update={
                 "fields": {**self._mapped(record.fields), **self.constants},

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import asyncpg
-from sqlalchemy import BigInteger, Column, MetaData, Table, Text, any_, bindparam, delete, make_url, text, tuple_
+from sqlalchemy import URL, BigInteger, Column, MetaData, Table, Text, any_, bindparam, delete, make_url, text, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -30,6 +30,7 @@ from streams.delivery import Delivery
 GUARD: Final = "syncline_guard"
 CONNECTIONS: Final = 4
 CLOSE_SECONDS: Final = 2.0
+SSLMODE: Final = "sslmode"
 #: Classes of SQLSTATE: of a row (data, constraints), and of what a person has to put right (rights, names).
 REFUSING: Final = ("22", "23")
 UNUSABLE: Final = ("28", "3D", "3F", "42")
@@ -57,8 +58,7 @@ class PostgresqlTarget:
         self._name = name
         self._said = said
         self._timeout_seconds = said.timeout / 1000
-        url = make_url(said.url).set(drivername="postgresql+asyncpg")
-        self._url = url if secret is None else url.set(password=secret)
+        self._url = driver_url(said.url, secret)
         schema, _, table = said.table.rpartition(".")
         metadata = MetaData(schema=schema or None)
         self._guard = Table(
@@ -180,6 +180,15 @@ class PostgresqlTarget:
         if problem is not None:
             # Not chained: the values of a row may be in what the driver says.
             raise problem
+
+
+def driver_url(said: str, secret: str | None) -> URL:
+    """The URL as the driver wants it. Raises TargetUnusable."""
+    url = make_url(said)
+    if url.query.keys() - {SSLMODE}:
+        raise TargetUnusable(f"url: nothing but {SSLMODE} may follow the question mark")
+    url = url.set(drivername="postgresql+asyncpg", query={"ssl": url.query[SSLMODE]} if url.query else {})
+    return url if secret is None else url.set(password=secret)
 
 
 def newest(rows: Sequence[Row]) -> list[Row]:

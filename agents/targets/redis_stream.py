@@ -30,7 +30,10 @@ class RedisStreamTarget:
 
     def __init__(self, said: RedisStreamDocument, secret: str | None = None) -> None:
         url = said.url if secret is None else with_password(said.url, secret)
-        self._redis = RedisConnection(url, said.timeout / 1000)
+        try:
+            self._redis = RedisConnection(url, said.timeout / 1000)
+        except (TypeError, ValueError) as error:  # what follows the question mark
+            raise TargetUnusable(f"url: {error}") from None
         self._stream = said.stream
         self._max_entries = said.max_entries
 

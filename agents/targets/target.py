@@ -39,10 +39,10 @@ class Receipt:
 
 @runtime_checkable
 class Target(Protocol):
-    """A place that golden records are delivered to. tests of the contract: `syncline.target_conformance`.
+    """A place that golden records are delivered to. `syncline.target_conformance` has its tests.
 
-    Every call ends within a deadline that the target's settings name. Calls of `deliver` may overlap if no entity is
-    in two of them; nothing else overlaps.
+    Every call ends within the `timeout` of the target's section, and two seconds to clean up. Calls of `deliver` may
+    overlap if no entity is in two of them; nothing else overlaps.
     """
 
     @property

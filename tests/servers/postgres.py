@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from syncline.embedded import STOP_TIMEOUT_SECONDS, ServerStartError, free_port
+from syncline.embedded import START_TIMEOUT_SECONDS, STOP_TIMEOUT_SECONDS, ServerStartError, free_port
 from tests.servers.faults import BreakableServer
 
 #: PostgreSQL refuses to run as root; Debian's package makes this account.
@@ -63,6 +63,18 @@ class PostgresServer(BreakableServer):
         command = [*as_account, str(bin_directory / "postgres"), "-D", str(self._data)]
         command += [f"--{name}={value}" for name, value in settings.items()]
         super().__init__("PostgreSQL", command, port, directory / "postgres.log")
+
+    def start(self, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
+        """Start it; returns when it takes sessions, which is later than when it listens."""
+        super().start(timeout_seconds)
+        bin_directory = programs()
+        assert bin_directory is not None, "the server runs, so its programs are there"
+        is_ready = [bin_directory / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        deadline = time.monotonic() + timeout_seconds
+        while subprocess.run(is_ready, cwd="/").returncode != 0:
+            if time.monotonic() > deadline:
+                raise ServerStartError(f"PostgreSQL takes no sessions within {timeout_seconds:g} s: see {self.log}")
+            time.sleep(0.01)
 
     def url(self, database: str = "postgres") -> str:
         """`postgresql://` address of one of its databases."""

@@ -207,6 +207,17 @@ async def test_what_a_person_must_put_right(url: str, database: asyncpg.Connecti
     await dropped.close()
 
 
+async def test_what_follows_the_question_mark(url: str) -> None:
+    """sslmode is what psql makes of it; anything else is refused when the target is made."""
+    await (await opened(f"{url}?sslmode=prefer")).close()
+    encrypted = target(f"{url}?sslmode=require")
+    with pytest.raises(TargetUnavailable):
+        await encrypted.open()
+    await encrypted.close()
+    with pytest.raises(TargetUnusable, match="url: nothing but sslmode may follow"):
+        target(f"{url}?sslmod=require")
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "bound"),
     [

@@ -87,6 +87,12 @@ async def test_what_a_person_must_put_right(url: str, client: redis.asyncio.Redi
     await steady.close()
 
 
+def test_what_follows_the_question_mark() -> None:
+    """What Redis's client does not know is refused when the target is made."""
+    with pytest.raises(TargetUnusable, match=r"^url: "):
+        RedisStreamTarget(RedisStreamDocument(kind="redis_stream", url="redis://host/0?tls=1", stream=STREAM))
+
+
 async def test_a_password(own_redis: RedisServer) -> None:
     """It comes from the environment; one that is wrong is no outage, and is in no message."""
     async with redis.asyncio.Redis.from_url(own_redis.url()) as client:
