@@ -42,7 +42,7 @@ async def take_all(read: Iterable[T], take: Callable[[T], Taken | Dropped], batc
             _refuse(batch, one, refusal)
         except Exception as error:
             # Not reached as far as is known; but whatever it is, it is this record, and the next one can be taken.
-            log.exception("A record could not be taken")
+            log.error("A record could not be taken: %s", type(error).__name__)
             _refuse(batch, one, Refusal("bad_shape", f"it could not be taken: {type(error).__name__}"))
         else:
             _sort(batch, taken)

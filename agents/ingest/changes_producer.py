@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 from mode import Service
 
 from agents.dead_letters import Row
-from agents.kafka_producer import started_producer
+from agents.kafka_producer import abandon, started_producer
 from agents.names import TopicNames
 from agents.sending import send_rows
 
@@ -72,6 +70,4 @@ class ChangesProducer(Service):
     async def _drop(self, producer: AIOKafkaProducer) -> None:
         if self._producer is producer:
             self._producer = None
-        with suppress(KafkaError, OSError):
-            async with asyncio.timeout(self._deadline):
-                await producer.stop()
+        await abandon(producer)

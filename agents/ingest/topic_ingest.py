@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError
 from aiokafka.structs import OffsetAndMetadata
 from mode import Service
 
 from agents.dead_letters import Row, dead_letter_row
 from agents.ingest.batch import Batch, take_all
 from agents.ingest.changes_producer import ChangesProducer
+from agents.letting_go import let_go
 from agents.metrics import Metrics
 from agents.turns import TurnTaking
 from schemas.refusal import Limits, Refusal
@@ -241,7 +241,7 @@ class TopicIngest(TurnTaking, ConsumerRebalanceListener):  # type: ignore[misc]
                 async with asyncio.timeout(KAFKA_TIMEOUT_SECONDS):
                     await consumer.start()
             except BaseException:
-                await _stop(consumer)
+                await let_go(consumer.stop(), KAFKA_TIMEOUT_SECONDS)
                 raise
             self._consumer = consumer
         return self._consumer
@@ -249,7 +249,7 @@ class TopicIngest(TurnTaking, ConsumerRebalanceListener):  # type: ignore[misc]
     async def _drop_consumer(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await _stop(consumer)
+            await let_go(consumer.stop(), KAFKA_TIMEOUT_SECONDS)
 
 
 async def committed(
@@ -266,9 +266,3 @@ async def committed(
             return held
     finally:
         await admin.close()
-
-
-async def _stop(consumer: AIOKafkaConsumer) -> None:
-    with suppress(KafkaError, OSError):
-        async with asyncio.timeout(KAFKA_TIMEOUT_SECONDS):
-            await consumer.stop()

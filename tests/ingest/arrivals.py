@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from agents.settings import Settings
 from schemas.canonical import canonical
@@ -85,9 +88,12 @@ async def make_topic(kafka: str, name: str, partitions: int) -> None:
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until it holds; what is awaited happens in a server, or in a process of its own."""
+    """Wait until it holds; what is awaited happens in a server, which may be starting, or in a process of its own."""
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while not await holds():  # noqa: ASYNC110
+        while True:
+            with suppress(KafkaError, RedisError):
+                if await holds():
+                    return
             await asyncio.sleep(POLL_SECONDS)
 
 

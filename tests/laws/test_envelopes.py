@@ -46,6 +46,11 @@ def reason(document: IngestDocument, value: Any, key: Any = None) -> str:
     return refused.value.reason
 
 
+def changed(row: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """The row after an update of some columns."""
+    return st.dictionaries(st.sampled_from(COLUMNS), VALUES, max_size=2).map(lambda written: {**row, **written})
+
+
 rows = st.fixed_dictionaries(dict.fromkeys(COLUMNS, VALUES))
 
 
@@ -57,7 +62,7 @@ def events(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, Any] | None
     """
     told, row, happened = draw(st.booleans()), None, []
     for number in range(draw(st.integers(1, 6))):
-        before, row = row, draw(rows) if row is None else draw(st.none() | rows)
+        before, row = row, draw(rows) if row is None else draw(st.none() | changed(row))
         op = "d" if row is None else draw(st.sampled_from("cr")) if before is None else "u"
         after = dict(row) if row is not None else None
         for name in COLUMNS if op == "u" else ():
