@@ -135,7 +135,8 @@ class PostgresqlTarget:
             place = {"entity_type": delivery.entity_type, "entity_id": delivery.entity_id}
             return Row(delivery.key, delivery.order, {**place, "fields": fields}, None)
         values = {column: column_value(column, kind, fields.get(column)) for column, kind in self._columns.items()}
-        return Row(delivery.key, delivery.order, values, delivery.changed)
+        changed = None if delivery.changed is None else delivery.changed.intersection(values)
+        return Row(delivery.key, delivery.order, values, changed)
 
     async def _prepare(self, connection: AsyncConnection) -> None:
         # Two workers that start at once would both make the tables, and one of them would fail.

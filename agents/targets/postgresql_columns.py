@@ -104,10 +104,12 @@ def misfits(connection: Connection, table: Table, kinds: Mapping[str, str]) -> l
     """A line for each thing that is wrong with a table that is there. kinds: column -> name of its type."""
     inspector = inspect(connection)
     found = {column["name"]: column for column in inspector.get_columns(table.name, schema=table.schema)}
+    quoted = connection.dialect.identifier_preparer
     problems: list[str] = []
     for column, kind in {"key": "text", **kinds}.items():
         if column not in found:
-            problems.append(f"it has no column {column}: ALTER TABLE {table} ADD COLUMN {column} {sql_name(kind)}")
+            remedy = f"ALTER TABLE {quoted.format_table(table)} ADD COLUMN {quoted.quote(column)} {sql_name(kind)}"
+            problems.append(f"it has no column {column}: {remedy}")
             continue
         actual = found[column]["type"].compile(connection.dialect).partition("(")[0]
         if actual not in COLUMN_TYPES[kind].accepted:

@@ -50,7 +50,7 @@ class RedisStreamTarget:
 
     async def deliver(self, batch: Sequence[Delivery]) -> Receipt:
         """One round trip, whatever the size of the batch."""
-        messages = [message_text(delivery) for delivery in batch]
+        messages = [message_text(delivery).encode() for delivery in batch]
         calls: list[list[Any]] = []
         for start in range(0, len(batch), CHUNK_ENTRIES):
             call: list[Any] = [2, self._stream, guard_key(self._stream), self._max_entries]

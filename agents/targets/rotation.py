@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import os
+import re
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,6 +39,12 @@ def put_aside(path: Path) -> None:
     sync_directory(path)
 
 
+def put_aside_of(path: Path) -> list[Path]:
+    """The files that were put aside and are not compressed, the oldest first; none of a file with a longer name."""
+    name = re.compile(rf"{re.escape(path.stem)}-\d{{8}}T\d{{6}}\.\d{{6}}Z{re.escape(path.suffix)}")
+    return sorted(one for one in path.parent.iterdir() if name.fullmatch(one.name))
+
+
 def compressed(aside: Path) -> Path:
     """The name of such a file in gzip."""
     return aside.with_name(f"{aside.name}.gz")
@@ -50,7 +57,7 @@ def compress_all(path: Path) -> None:
     """
     try:
         with file_lock(f"{path}.gz.lock", 0):
-            for aside in sorted(path.parent.glob(f"{path.stem}-*Z{path.suffix}")):
+            for aside in put_aside_of(path):
                 compress(aside)
                 aside.unlink()
     except TimeoutError:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import random
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -21,7 +24,7 @@ from hypothesis import strategies as st
 
 from agents.targets.file_lock import file_lock
 from agents.targets.loading import load_target
-from agents.targets.target import Target
+from agents.targets.target import Target, TargetUnavailable
 from schemas.codec import decode_record
 from schemas.policy_document import read_document
 from syncline.target_conformance import (
@@ -32,7 +35,9 @@ from syncline.target_conformance import (
     RefusingTarget,
     Sender,
     assert_contents,
+    delivered,
     opened,
+    some_fields,
 )
 from tests.conftest import DATABASE_NUMBERS
 from tests.faults.broker import Broker, running_broker
@@ -40,7 +45,17 @@ from tests.faults.proxy import Proxy
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 from tests.targets.reader import Reader
-from tests.targets.web_service import Behaviour, Service, accepting, one_by_one, running_service, silent
+from tests.targets.web_service import (
+    Behaviour,
+    Service,
+    accepting,
+    answering,
+    crashing,
+    one_by_one,
+    resetting,
+    running_service,
+    silent,
+)
 
 NUMBERS = count(1)
 
@@ -83,6 +98,32 @@ class AnyHistory:
         assert_contents(found, sender.expected())
 
 
+class AnyTrouble:
+    """The same while connections are reset, and services lose their answers."""
+
+    async def test_any_trouble_ends_in_the_last_state(self, harness: TroubledHarness) -> None:
+        """What was under way may have arrived or not, or arrives later: after some more attempts all is there."""
+        chance, sender = random.Random(7), Sender("customer:")
+        for _ in range(12):
+            for name in chance.sample("abcdef", 4):
+                sender.write(name, some_fields(chance))
+            batch = sender.batch()
+            trouble = asyncio.create_task(harness.trouble())
+            with contextlib.suppress(TargetUnavailable):
+                await harness.target.deliver(batch)
+                sender.acknowledge(batch)
+            await trouble
+        await delivered(harness.target, sender.batch())
+        assert_contents(await harness.contents(), sender.expected())
+
+
+class TroubledHarness(Harness, Protocol):
+    """A harness of something on the other end of a connection."""
+
+    async def trouble(self) -> None:
+        """Do something that a delivery that is under way may not survive."""
+
+
 @dataclass
 class BehindProxy:
     """What the harnesses of servers have in common: an outage in which nothing is forwarded."""
@@ -96,6 +137,10 @@ class BehindProxy:
         await asyncio.to_thread(self.proxy.half_open)
         yield
         await asyncio.to_thread(self.proxy.heal)
+
+    async def trouble(self) -> None:
+        """All connections are reset, whatever is under way."""
+        await asyncio.to_thread(self.proxy.reset)
 
 
 async def loaded(deadline_seconds: float, **said: Any) -> Target:
@@ -113,6 +158,7 @@ class HttpHarness:
     target: Target
     service: Service
     bad: dict[str, Any]
+    troubles: deque[Behaviour] = field(default_factory=lambda: deque([crashing, resetting, answering(500)]))
 
     async def contents(self) -> dict[str, dict[str, Any]]:
         """What the service holds."""
@@ -125,8 +171,13 @@ class HttpHarness:
         yield
         self.service.always = before
 
+    async def trouble(self) -> None:
+        """The next answers are lost, after the batch was taken or before."""
+        self.service.next.append(self.troubles[0])
+        self.troubles.rotate()
 
-class TestHttp(AnyHistory, RefusingTarget):
+
+class TestHttp(AnyHistory, AnyTrouble, RefusingTarget):
     """A service that refuses a batch as a whole."""
 
     behaviour: Behaviour = staticmethod(accepting)
@@ -152,9 +203,10 @@ class TestHttpOneByOne(TestHttp):
 class PostgresqlHarness(BehindProxy):
     """url: of the database, by the direct way. bad: a record that no table takes, for text there has no NUL."""
 
-    url: str = ""
-    columns: bool = False
-    bad: Any = None
+    url: str
+    table: str
+    columns: bool
+    bad: dict[str, Any]
 
     async def contents(self) -> dict[str, dict[str, Any]]:
         """The rows of the table."""
@@ -162,7 +214,7 @@ class PostgresqlHarness(BehindProxy):
         try:
             for name in ("json", "jsonb"):
                 await connection.set_type_codec(name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
-            rows = [dict(row) for row in await connection.fetch("SELECT * FROM crm.customers")]
+            rows = [dict(row) for row in await connection.fetch(f"SELECT * FROM {self.table}")]
         finally:
             await connection.close()
         if not self.columns:
@@ -170,26 +222,35 @@ class PostgresqlHarness(BehindProxy):
         return {row.pop("key"): {name: value for name, value in row.items() if value is not None} for row in rows}
 
 
-class TestPostgresqlDocument(AnyHistory, RefusingTarget):
+@pytest.fixture(scope="module")
+def database(postgres_server: PostgresServer) -> str:
+    """URL of a database for the tests of this file: to make one takes longer than most of them."""
+    return postgres_server.new_database()
+
+
+class TestPostgresqlDocument(AnyHistory, AnyTrouble, RefusingTarget):
     """A table with all fields in one column."""
 
     columns: dict[str, str] | None = None
 
     @pytest.fixture
     async def harness(
-        self, deadline_seconds: float, postgres_server: PostgresServer
+        self, deadline_seconds: float, postgres_server: PostgresServer, database: str
     ) -> AsyncIterator[PostgresqlHarness]:
-        """An empty database."""
-        url = postgres_server.new_database()
-        connection = await asyncpg.connect(url)
-        await connection.execute("CREATE SCHEMA crm")
+        """A schema of its own, and nothing in it."""
+        schema = f"crm{next(NUMBERS)}"
+        connection = await asyncpg.connect(database)
+        await connection.execute(f"CREATE SCHEMA {schema}")
         await connection.close()
         with Proxy(postgres_server.port) as proxy:
-            by_proxy = urlsplit(url)._replace(netloc=f"postgres@{proxy.address}").geturl()
-            said = {"kind": "postgresql", "url": by_proxy, "table": "crm.customers"}
-            target = await loaded(deadline_seconds, **said, **({"columns": self.columns} if self.columns else {}))
+            said: dict[str, Any] = {
+                "table": f"{schema}.customers",
+                **({"columns": self.columns} if self.columns else {}),
+            }
+            said["url"] = urlsplit(database)._replace(netloc=f"postgres@{proxy.address}").geturl()
+            target = await loaded(deadline_seconds, kind="postgresql", **said)
             bad = {"name": "no\x00body"}
-            yield PostgresqlHarness(target, proxy, url=url, columns=self.columns is not None, bad=bad)
+            yield PostgresqlHarness(target, proxy, database, said["table"], self.columns is not None, bad)
             await target.close()
 
 
@@ -203,7 +264,7 @@ class TestPostgresqlColumns(TestPostgresqlDocument):
 class RedisHarness(BehindProxy):
     """url: of the database, by the direct way."""
 
-    url: str = ""
+    url: str
 
     async def contents(self) -> dict[str, dict[str, Any]]:
         """All entries, folded."""
@@ -216,7 +277,7 @@ class RedisHarness(BehindProxy):
         return reader.contents
 
 
-class TestRedisStream(AnyHistory, ConformingTarget):
+class TestRedisStream(AnyHistory, AnyTrouble, ConformingTarget):
     """A Redis Stream takes everything."""
 
     @pytest.fixture
@@ -226,7 +287,7 @@ class TestRedisStream(AnyHistory, ConformingTarget):
         with Proxy(redis_server.port) as proxy:
             by_proxy = urlsplit(url)._replace(netloc=proxy.address).geturl()
             target = await loaded(deadline_seconds, kind="redis_stream", url=by_proxy, stream="crm-records")
-            yield RedisHarness(target, proxy, url=url)
+            yield RedisHarness(target, proxy, url)
             await target.close()
 
 
@@ -241,10 +302,10 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 class KafkaHarness(BehindProxy):
     """consumer: of the topic, by the direct way."""
 
-    topic: str = ""
-    consumer: Any = None
-    reader: Any = None
-    bad: Any = None
+    topic: str
+    consumer: Any
+    reader: Reader
+    bad: dict[str, Any]
 
     async def contents(self) -> dict[str, dict[str, Any]]:
         """All records, folded by their headers."""
@@ -254,8 +315,7 @@ class KafkaHarness(BehindProxy):
             for records in (await self.consumer.getmany(timeout_ms=200)).values():
                 for record in records:
                     self.take(record)
-        contents: dict[str, dict[str, Any]] = self.reader.contents
-        return contents
+        return self.reader.contents
 
     def take(self, record: Any) -> None:
         """A null has its order in a header alone; an Avro record is complete."""
@@ -271,7 +331,7 @@ class KafkaHarness(BehindProxy):
 
 
 @pytest.mark.real_kafka
-class TestKafkaJson(AnyHistory, RefusingTarget):
+class TestKafkaJson(AnyHistory, AnyTrouble, RefusingTarget):
     """A topic with JSON."""
 
     form = "json"
@@ -288,7 +348,7 @@ class TestKafkaJson(AnyHistory, RefusingTarget):
         await consumer.start()
         consumer.assign([TopicPartition(topic, at) for at in range(3)])
         bad = {"extra": "x" * 4_200_000}
-        yield KafkaHarness(target, broker.proxy, topic=topic, consumer=consumer, reader=Reader(), bad=bad)
+        yield KafkaHarness(target, broker.proxy, topic, consumer, Reader(), bad)
         await consumer.stop()
         await target.close()
 

@@ -113,6 +113,8 @@ async def test_what_is_put_aside_is_compressed(tmp_path: Path) -> None:
     """Each file is there once, plain or compressed, also what a crash has left half done."""
     path = tmp_path / "out.jsonl"
     whole, half = tmp_path / "out-20260101T000000.000000Z.jsonl", tmp_path / "out-20260102T000000.000000Z.jsonl"
+    other = tmp_path / "out-of-another-20260101T000000.000000Z.jsonl"
+    other.touch()
     whole.write_text("{}\n")
     half.write_text("[1]\n")
     compress(whole)
@@ -123,6 +125,8 @@ async def test_what_is_put_aside_is_compressed(tmp_path: Path) -> None:
         await writer.deliver([delivery(f"customer:{offset}", offset, {})])
     await settled(writer)
     await writer.close()
+    assert other.exists()
+    other.unlink()
     assert {one.suffix for one in rotated(path)} == {".gz"}
     texts = [gzip.decompress(one.read_bytes()).decode() for one in rotated(path)]
     assert texts[:2] == ["{}\n", "[1]\n"]

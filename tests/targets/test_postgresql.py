@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,33 +20,50 @@ from tests.faults.proxy import Proxy
 from tests.servers.postgres import PostgresServer
 from tests.targets.deliveries import delivery
 
+NUMBERS = itertools.count(1)
 COLUMNS = {"name": "text", "age": "bigint"}
 
 
-@pytest.fixture
-def url(postgres_server: PostgresServer) -> str:
-    """An empty database."""
+@dataclass(frozen=True)
+class Place:
+    """A schema of a database, for one test."""
+
+    url: str
+    schema: str
+
+    def target(
+        self, name: str = "crm", table: str = "customers", url: str | None = None, **said: Any
+    ) -> PostgresqlTarget:
+        """A target for a table there."""
+        given = {"url": url or self.url, "table": f"{self.schema}.{table}", "timeout": 30_000, **said}
+        return PostgresqlTarget(name, PostgresqlDocument(kind="postgresql", **given))
+
+    async def opened(self, **said: Any) -> PostgresqlTarget:
+        """The same, ready."""
+        made = self.target(**said)
+        await made.open()
+        return made
+
+
+@pytest.fixture(scope="module")
+def database_url(postgres_server: PostgresServer) -> str:
+    """A database for all tests of this file."""
     return postgres_server.new_database()
 
 
 @pytest.fixture
-async def database(url: str) -> AsyncIterator[asyncpg.Connection]:
+def place(database_url: str) -> Place:
+    """A schema that is made with the first connection of the test."""
+    return Place(database_url, f"s{next(NUMBERS)}")
+
+
+@pytest.fixture
+async def database(place: Place) -> AsyncIterator[asyncpg.Connection]:
     """A connection to it."""
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(place.url)
+    await connection.execute(f"CREATE SCHEMA {place.schema}; SET search_path TO {place.schema}")
     yield connection
     await connection.close()
-
-
-def target(url: str, name: str = "crm", table: str = "customers", **said: Any) -> PostgresqlTarget:
-    """A target for a table of this database."""
-    return PostgresqlTarget(name, PostgresqlDocument(kind="postgresql", url=url, table=table, timeout=5000, **said))
-
-
-async def opened(url: str, **said: Any) -> PostgresqlTarget:
-    """The same, ready."""
-    made = target(url, **said)
-    await made.open()
-    return made
 
 
 async def rows(database: asyncpg.Connection, table: str = "customers") -> list[tuple[Any, ...]]:
@@ -52,45 +71,45 @@ async def rows(database: asyncpg.Connection, table: str = "customers") -> list[t
     return [tuple(row) for row in await database.fetch(f"SELECT * FROM {table} ORDER BY key")]
 
 
-async def test_a_table_is_made(url: str, database: asyncpg.Connection) -> None:
+async def test_a_table_is_made(place: Place, database: asyncpg.Connection) -> None:
     """Two workers that start at once make one table with the columns of the file, and open it again as it is."""
-    targets = [target(url, columns=COLUMNS) for _ in range(4)]
+    targets = [place.target(columns=COLUMNS) for _ in range(4)]
     await asyncio.gather(*(one.open() for one in targets))
     await targets[0].deliver([delivery("customer:1", 1, {"name": "Ana", "age": 7, "left out": 1})])
     for one in targets:
         await one.close()
-    await (await opened(url, columns=COLUMNS)).close()
+    await (await place.opened(columns=COLUMNS)).close()
     assert await rows(database) == [("customer:1", "Ana", 7)]
 
 
 @pytest.mark.parametrize(
     ("ddl", "problem"),
     [
-        ("key text PRIMARY KEY, name text", "it has no column age: ALTER TABLE customers ADD COLUMN age bigint"),
+        ("key text PRIMARY KEY, name text", "it has no column age: ALTER TABLE {}.customers ADD COLUMN age bigint"),
         ("key text PRIMARY KEY, name integer, age bigint", "column name is integer, it must be text"),
         ("key text PRIMARY KEY, name text, age timestamptz", "age is timestamp with time zone, it must be bigint"),
         ("key text, name text, age bigint", "column key is neither primary key nor UNIQUE"),
-        ("name text, age bigint", "it has no column key: ALTER TABLE customers ADD COLUMN key text"),
+        ("name text, age bigint", "it has no column key: ALTER TABLE {}.customers ADD COLUMN key text"),
         ("key text PRIMARY KEY, name text, age bigint, born date NOT NULL", "born is NOT NULL without a default"),
     ],
 )  # fmt: skip
-async def test_a_table_that_does_not_fit(url: str, database: asyncpg.Connection, ddl: str, problem: str) -> None:
+async def test_a_table_that_does_not_fit(place: Place, database: asyncpg.Connection, ddl: str, problem: str) -> None:
     """What is wrong with a table that is there is told when it is opened, with what would be right."""
     await database.execute(f"CREATE TABLE customers ({ddl})")
-    unfit = target(url, columns=COLUMNS)
+    unfit = place.target(columns=COLUMNS)
     with pytest.raises(TargetUnusable) as raised:
         await unfit.open()
     await unfit.close()
-    assert problem in str(raised.value)
+    assert problem.format(place.schema) in str(raised.value)
 
 
-async def test_a_table_of_ones_own(url: str, database: asyncpg.Connection) -> None:
+async def test_a_table_of_ones_own(place: Place, database: asyncpg.Connection) -> None:
     """Other columns are left alone, narrower types are used as they are, and constraints refuse records."""
     await database.execute(
         "CREATE TABLE customers (id bigserial PRIMARY KEY, key varchar(40) UNIQUE, name varchar(10) UNIQUE,"
         " age integer CHECK (age < 100), noted text DEFAULT 'by hand')"
     )
-    own = await opened(url, columns=COLUMNS)
+    own = await place.opened(columns=COLUMNS)
     states = [{"name": "Ana", "age": 7}, {"name": "Ana"}, {"age": 100}, {"age": 2**40}, {"name": "x" * 11}, {"age": 8}]
     receipt = await own.deliver([delivery(f"customer:{at}", at, state) for at, state in enumerate(states)])
     await own.close()
@@ -104,9 +123,9 @@ async def test_a_table_of_ones_own(url: str, database: asyncpg.Connection) -> No
     assert [tuple(row) for row in found] == [("customer:0", "Ana", 7, "by hand"), ("customer:5", None, 8, "by hand")]
 
 
-async def test_values_that_do_not_fit_their_column(url: str, database: asyncpg.Connection) -> None:
+async def test_values_that_do_not_fit_their_column(place: Place, database: asyncpg.Connection) -> None:
     """The record is refused by the name of its field and the two types, without its value."""
-    typed = await opened(url, columns=COLUMNS)
+    typed = await place.opened(columns=COLUMNS)
     batch = [delivery("customer:1", 1, {"age": "seven"}), delivery("customer:2", 2, {"age": True, "name": "Eve"})]
     receipt = await typed.deliver([*batch, delivery("customer:3", 3, {"age": 3})])
     await typed.close()
@@ -117,9 +136,9 @@ async def test_values_that_do_not_fit_their_column(url: str, database: asyncpg.C
     assert await rows(database) == [("customer:3", None, 3)]
 
 
-async def test_what_did_not_change_is_not_written(url: str, database: asyncpg.Connection) -> None:
+async def test_what_did_not_change_is_not_written(place: Place, database: asyncpg.Connection) -> None:
     """In a row that is there only the columns of changed fields are written; a new row gets all."""
-    incremental = await opened(url, columns=COLUMNS)
+    incremental = await place.opened(columns=COLUMNS)
     await incremental.deliver([delivery("customer:1", 1, {"name": "Ana", "age": 7})])
     await database.execute("UPDATE customers SET name = 'by hand'")
     changed = [delivery("customer:1", 2, {"name": "Ana", "age": 8}, ["age"]), delivery("customer:1", 3, {"age": 9}, [])]
@@ -129,9 +148,9 @@ async def test_what_did_not_change_is_not_written(url: str, database: asyncpg.Co
     assert await rows(database) == [("customer:1", "by hand", 9), ("customer:2", "Eve", 1)]
 
 
-async def test_the_same_position_again_mends_a_row(url: str, database: asyncpg.Connection) -> None:
+async def test_the_same_position_again_mends_a_row(place: Place, database: asyncpg.Connection) -> None:
     """What was altered or deleted by hand is as it was after the same record is delivered once more."""
-    forced = await opened(url, columns=COLUMNS)
+    forced = await place.opened(columns=COLUMNS)
     batch = [delivery("customer:1", 1, {"age": 7}), delivery("customer:2", 2, {"age": 8})]
     await forced.deliver(batch)
     await database.execute("UPDATE customers SET age = 0 WHERE key = 'customer:1'")
@@ -141,9 +160,9 @@ async def test_the_same_position_again_mends_a_row(url: str, database: asyncpg.C
     assert await rows(database) == [("customer:1", None, 7), ("customer:2", None, 8)]
 
 
-async def test_two_targets_share_a_guard_table(url: str, database: asyncpg.Connection) -> None:
+async def test_two_targets_share_a_guard_table(place: Place, database: asyncpg.Connection) -> None:
     """Each target has its own rows there, so that what one was given does not hold back the other."""
-    first, second = await opened(url, name="crm"), await opened(url, name="erp", table="clients")
+    first, second = await place.opened(name="crm"), await place.opened(name="erp", table="clients")
     await first.deliver([delivery("customer:1", 9, {"a": 1})])
     await second.deliver([delivery("customer:1", 1, {"a": 1})])
     await first.close()
@@ -152,9 +171,9 @@ async def test_two_targets_share_a_guard_table(url: str, database: asyncpg.Conne
     assert await database.fetchval(f"SELECT count(DISTINCT target) FROM {GUARD}") == 2
 
 
-async def test_an_old_worker_and_a_new_one_at_once(url: str, database: asyncpg.Connection) -> None:
+async def test_an_old_worker_and_a_new_one_at_once(place: Place, database: asyncpg.Connection) -> None:
     """Whoever is quicker, of two batches with the same entities the newer states and deletes stay."""
-    old, new = await opened(url), await opened(url)
+    old, new = await place.opened(), await place.opened()
     keys = [f"customer:{number}" for number in range(20)]
     for turn in range(15):
         late = [delivery(key, 2 * turn, {"old": turn}) for key in keys]
@@ -166,9 +185,9 @@ async def test_an_old_worker_and_a_new_one_at_once(url: str, database: asyncpg.C
     await new.close()
 
 
-async def test_connections_that_the_server_ends(url: str, database: asyncpg.Connection) -> None:
+async def test_connections_that_the_server_ends(place: Place, database: asyncpg.Connection) -> None:
     """A restarted server is one attempt that fails, and nothing more."""
-    steady = await opened(url)
+    steady = await place.opened()
     await steady.deliver([delivery("customer:1", 1, {"a": 1})])
     await database.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'syncline target crm'"
@@ -180,10 +199,12 @@ async def test_connections_that_the_server_ends(url: str, database: asyncpg.Conn
     assert (await database.fetchval("SELECT fields FROM customers")) == '{"a": 2}'
 
 
-async def test_a_server_that_is_away(postgres_server: PostgresServer, url: str) -> None:
+async def test_a_server_that_is_away(
+    postgres_server: PostgresServer, place: Place, database: asyncpg.Connection
+) -> None:
     """Refused and reset connections make the target unavailable, and it recovers."""
     with Proxy(postgres_server.port) as proxy:
-        steady = await opened(urlsplit(url)._replace(netloc=f"postgres@{proxy.address}").geturl())
+        steady = await place.opened(url=urlsplit(place.url)._replace(netloc=f"postgres@{proxy.address}").geturl())
         for trouble in (proxy.reset, proxy.cut):
             await asyncio.to_thread(trouble)
             with pytest.raises(TargetUnavailable):
@@ -193,29 +214,28 @@ async def test_a_server_that_is_away(postgres_server: PostgresServer, url: str) 
         await steady.close()
 
 
-async def test_what_a_person_must_put_right(url: str, database: asyncpg.Connection) -> None:
+async def test_what_a_person_must_put_right(place: Place, database: asyncpg.Connection) -> None:
     """A database, schema or table that is not there, and rights that are missing, are no outage."""
-    for place, said in ((f"{url}x", {}), (url, {"table": "nowhere.customers"})):
-        lost = target(place, **said)
+    for lost in (place.target(url=f"{place.url}x"), Place(place.url, "nowhere").target()):
         with pytest.raises(TargetUnusable, match=r"PostgreSQL 3[DF]000"):
             await lost.open()
         await lost.close()
-    dropped = await opened(url)
+    dropped = await place.opened()
     await database.execute("DROP TABLE customers")
     with pytest.raises(TargetUnusable, match="PostgreSQL 42P01 UndefinedTableError"):
         await dropped.deliver([delivery("customer:1", 1, {"a": 1})])
     await dropped.close()
 
 
-async def test_what_follows_the_question_mark(url: str) -> None:
+async def test_what_follows_the_question_mark(place: Place, database: asyncpg.Connection) -> None:
     """sslmode is what psql makes of it; anything else is refused when the target is made."""
-    await (await opened(f"{url}?sslmode=prefer")).close()
-    encrypted = target(f"{url}?sslmode=require")
+    await (await place.opened(url=f"{place.url}?sslmode=prefer")).close()
+    encrypted = place.target(url=f"{place.url}?sslmode=require")
     with pytest.raises(TargetUnavailable):
         await encrypted.open()
     await encrypted.close()
     with pytest.raises(TargetUnusable, match="url: nothing but sslmode may follow"):
-        target(f"{url}?sslmod=require")
+        place.target(url=f"{place.url}?sslmod=require")
 
 
 @pytest.mark.parametrize(
