@@ -13,22 +13,10 @@ from pydantic_core import ErrorDetails
 from schemas.document import Document, Duration, EntityType, Most, NameKey, Names, mapping, or_nothing
 from schemas.ingest_document import IngestDocument
 from schemas.refusal import DEFAULT_LIMITS
+from schemas.resolver_document import ResolverName, RuleDocument
 from schemas.suggestion import suggestion
 from schemas.target_document import AnyTarget, TargetName
 
-ResolverName = Literal[
-    "last_update_wins",
-    "first_update_wins",
-    "source_priority",
-    "authority",
-    "max",
-    "min",
-    "longest",
-    "union",
-    "sum",
-    "keep_siblings",
-    "manual",
-]
 OnDelete = Literal["update_wins", "delete_wins", "last_update_wins", "source_priority"]
 
 DEFAULT_WINDOW_MS: Final = 1_000
@@ -57,10 +45,9 @@ def _group(value: object) -> object:
     return {"fields": value} if isinstance(value, list) else mapping(value)
 
 
-class FieldDocument(Document):
+class FieldDocument(RuleDocument):
     """How one field is decided."""
 
-    resolver: ResolverName | None = Field(None, description="who wins; none: the entity type's resolver")
     order: Names | None = Field(None, description="sources, strongest first; none: `priority`")
     personal: bool = Field(False, description="its values are masked in conflicts, logs, tables and the change log")
 
@@ -74,10 +61,9 @@ class GroupDocument(FieldDocument):
 _LISTED: Final = BeforeValidator(_group, json_schema_input_type=GroupDocument | Names)
 
 
-class EntityDocument(Document):
-    """The rules of one entity type."""
+class EntityDocument(RuleDocument):
+    """The rules of one entity type. Its resolver is that of every field without one of its own."""
 
-    resolver: ResolverName | None = Field(None, description="of every field without one; none: the file's")
     on_delete: OnDelete = Field("update_wins", description="what wins where one deleted what another changed")
     convergence_window: Duration | None = Field(None, description="blind writes closer than this are in conflict")
     fields: dict[NameKey, Annotated[FieldDocument, or_nothing(FieldDocument)]] = Field({}, description="rules by field")

@@ -11,6 +11,8 @@ from schemas.wire import WireChange
 
 ENTITY_ID_BYTES: Final = 256
 ENTITY_TYPE_BYTES: Final = 256
+#: The source that says of fields that are weighed by age what time it is, and nothing else.
+CLOCK: Final = "syncline:clock"
 OPS: Final = ("create", "update", "delete", "snapshot")
 _ENTITY_TYPE: Final = re.compile(r"[a-z][a-z0-9_]*")
 MOST_TYPES: Final = 1_000
@@ -21,6 +23,8 @@ def check_change(change: WireChange, limits: Limits) -> None:
     """Refuse (stage check) a change that breaks a rule or a limit; the message has no field value in it."""
     fields = change.fields
     _check_head(change)
+    if change.source == CLOCK:
+        _check_clock(change)
     if change.seen is not None:
         _check_seen(change.seen, limits.seen)
     if change.op == "delete" and fields:
@@ -59,6 +63,16 @@ def _check_head(change: WireChange) -> None:
         raise _refusal("bad_version", f"version is {change.version}; it must be above 0 and rise per source and entity")
     if change.op not in OPS:
         raise _refusal("bad_op", f"op is {change.op[:64]!r}; it must be one of {', '.join(OPS)}")
+
+
+def _check_clock(change: WireChange) -> None:
+    values = set(change.fields.values())
+    if change.op != "update" or values != {"null"} or change.seen is not None or change.before is not None:
+        raise _refusal(
+            "bad_source",
+            f"source is {CLOCK!r}, which says what time it is; its changes are updates of one field or more to null,"
+            " without seen and before",
+        )
 
 
 def _is_entity_type(name: str) -> bool:

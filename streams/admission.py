@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from schemas.refusal import Refusal
+from schemas.rules import CLOCK
 from schemas.wire import WireChange
 from streams.entity import STEWARD_PREFIX
 from streams.policy import Policy
@@ -24,6 +25,10 @@ def entity_key(key: bytes) -> str:
         raise Refusal("not_utf8", f"the record's key is not UTF-8 at byte {error.start}", "check") from error
 
 
+def _is_ours(source: str) -> bool:
+    return source == CLOCK or source.startswith(STEWARD_PREFIX)
+
+
 def admit(change: WireChange, key: str, append_time_ms: int, policy: Policy) -> None:
     """Passes a change or raises Refusal key_mismatch, unknown_source or clock_skew.
 
@@ -37,7 +42,7 @@ def admit(change: WireChange, key: str, append_time_ms: int, policy: Policy) -> 
             "check",
         )
     sources = policy.sources
-    if sources is not None and change.source not in sources and not change.source.startswith(STEWARD_PREFIX):
+    if sources is not None and change.source not in sources and not _is_ours(change.source):
         raise Refusal(
             "unknown_source",
             f"source {change.source[:SHOWN_CHARACTERS]!r} is not declared; the policy has {', '.join(sorted(sources))}",

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from schemas.fast import decode_change
 from schemas.refusal import Refusal
+from schemas.rules import CLOCK
 from schemas.wire import WireChange
 from streams.admission import NULL_KEY, admit, entity_key
 from streams.conflicts import Conflict, find
@@ -22,8 +23,7 @@ from streams.golden import clock_text, document, golden, names_text
 from streams.held import DECODED, Held, HeldEntities
 from streams.merge import Revision, rejudge
 from streams.policy import EntityPolicy, Policy
-from streams.resolvers.decision import NULL
-from streams.resolvers.sum_of_totals import is_number
+from streams.resolvers.decision import FAILED, NULL, OVERSOLD
 
 DEFAULT_CACHE_BYTES: Final = 512 * 1024 * 1024
 
@@ -218,6 +218,8 @@ class BatchResolver:
         # Each leaves one touch or tombstone at least, but for people.
         if len(entity.touches) + len(entity.tombstones) < self.limits.seen and not entity.stewarded:
             return False
+        if source == CLOCK:
+            return False
         clock = entity.clock()
         return source not in clock and len(clock) >= self.limits.seen
 
@@ -328,7 +330,12 @@ def _count_overruled(policy: EntityPolicy, change: WireChange, revision: Revisio
                 if write.value != verdict.value and write.dot.source != source and not _among(write, verdict.live):
                     counts.append("overwrite")
                     break
-        if policy.rule(name).resolver.name == "sum":
+        resolver = policy.rule(name).resolver
+        if verdict.note == OVERSOLD:
+            counts.append(OVERSOLD)
+        elif verdict.note:
+            counts.append(f"resolver_failed:{verdict.note.removeprefix(FAILED)}:{resolver.name}")
+        if resolver.fits is not None:
             value = change.fields[name]
-            if value != NULL and not is_number(value):
-                counts.append("not_a_number")
+            if value != NULL and not resolver.fits(value):
+                counts.append(resolver.misfit)

@@ -158,7 +158,7 @@ def _about_field(name: str, verdict: Verdict, change: WireChange, policy: Entity
     return Conflict(
         field=name,
         kind=kind_of(verdict.live, name, rule.resolver.name, policy.window_ms),
-        outcome=_outcome(rule.resolver.pends, winner, change, change.fields.get(name)),
+        outcome=_outcome(verdict.pending(rule), winner, change, change.fields.get(name)),
         resolver=rule.resolver.name,
         candidates=verdict.live,
         winner=winner,

@@ -18,6 +18,7 @@ from mypy_extensions import mypyc_attr
 
 from schemas.avro_binary import encode_value, read_string, read_value, write_long, write_string
 from schemas.canonical import canonical
+from schemas.rules import CLOCK
 from schemas.wire import WireChange
 from streams.causality import Clock, join_clocks
 from streams.names import name_of
@@ -48,15 +49,16 @@ class Dot:
     """What all writes of one change share.
 
     seen: the change's own causal context, None when it is not known. time: occurred_at as it is compared, which
-    puts every snapshot before everything else. by_steward: a person wrote it. event_id: None where `encoded`, which
-    states and records carry, has it, at `id_at`. round, index: the encoder's own note of where the dot stands in the
-    state it is writing.
+    puts every snapshot before everything else. by_steward: a person wrote it. by_clock: it only tells the time.
+    event_id: None where `encoded`, which states and records carry, has it, at `id_at`. round, index: the encoder's own
+    note of where the dot stands in the state it is writing.
     """
 
     __slots__ = (
         "_encoded",
         "_event_id",
         "_id_at",
+        "by_clock",
         "by_steward",
         "index",
         "occurred_at",
@@ -86,6 +88,7 @@ class Dot:
         self.seen: Final = seen
         self.time: Final = occurred_at - SNAPSHOT_SHIFT if op == "snapshot" else occurred_at
         self.by_steward: Final = source.startswith(STEWARD_PREFIX)
+        self.by_clock: Final = source == CLOCK
         self._event_id = event_id
         self._encoded = encoded
         self._id_at: Final = id_at
@@ -205,7 +208,7 @@ class Entity:
         if self.stewarded:
             for writes in self.fields.values():
                 for write in writes:
-                    if clock.get(write.dot.source, 0) < write.dot.version:
+                    if clock.get(write.dot.source, 0) < write.dot.version and not write.dot.by_clock:
                         clock[write.dot.source] = write.dot.version
         return clock
 
@@ -241,7 +244,7 @@ def absorb(entity: Entity, change: WireChange) -> Absorbed:
         result.buried = result.changed
         return result
     by_steward = dot.by_steward
-    if not (by_steward and change.fields):
+    if not dot.by_clock and not (by_steward and change.fields):
         # A person's decision about fields says nothing about existence.
         _join_into(entity.touches, Write(dot, TOUCH, BEFORE_ABSENT, dot.seen, None), result)
         # A person who decides that it exists may have taken a delete back by that.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from streams.entity import SNAPSHOT_SHIFT, TOMBSTONE, Entity, Write
-from streams.merge import EXISTENCE, Existence, Judgement, Verdict, judge
+from streams.merge import EXISTENCE, Existence, Judgement, Verdict, choose, judge, moment_of
 from streams.order import buries, dominates, informed_revival, revives, saw
 from streams.policy import EntityPolicy, Rule
 from streams.resolvers.decision import NULL, Ranks
@@ -57,6 +57,8 @@ def preference(resolver: str, winner: Write, loser: Write, ranks: Ranks) -> str:
         return "a person decided"
     if resolver in ("source_priority", "authority"):
         return _by_rank(winner, loser, ranks) or _by_time(winner, loser) or _by_name(winner, loser)
+    if resolver == "trust":
+        return f"{winner.dot.source} is trusted more by then"
     if resolver in ("max", "min", "longest"):
         clause = _by_size(resolver, winner, loser)
         if clause:
@@ -79,14 +81,18 @@ def span(ms: int) -> str:
 
 def _about_field(name: str, entity: Entity, judgement: Judgement, policy: EntityPolicy) -> Reason:
     rule, verdict = policy.rule(name), judgement.fields[name]
-    accounts = [_account(write, name, entity, judgement, rule, policy) for write in entity.fields[name]]
+    accounts = [
+        _account(write, name, entity, judgement, rule, policy)
+        for write in entity.fields[name]
+        if not write.dot.by_clock
+    ]
     accounts.sort(key=lambda account: (_STANDINGS.index(account.standing), account.write.dot.source))
     return Reason(
         field=name,
         value=verdict.value if judgement.existence.exists else None,
         rule=rule.resolver.name if rule.group is None else f"{rule.resolver.name}, group {rule.group}",
         contested=verdict.contested,
-        pending=verdict.contested and rule.resolver.pends,
+        pending=verdict.pending(rule),
         why=_sentence(verdict, accounts, judgement.existence),
         accounts=accounts,
     )
@@ -105,8 +111,11 @@ def _account(
         if len(made_by) != 1 or write.value == made_by[0].value:
             return Account(write, AGREES if write.value != NULL else LEFT_OUT, "")
         return Account(write, LOSES, _lost(write, made_by[0], rule, judgement, policy))
+    resolver = rule.resolver
+    if resolver.fits is not None and write.value != NULL and not resolver.fits(write.value):
+        return Account(write, LEFT_OUT, f"its value is no {'number' if resolver.totals else 'state'}")
     overruled = _overruled(write, name, entity, rule, policy)
-    return Account(write, OVERRULED if overruled else LEFT_OUT, overruled or f"{rule.resolver.name} does not count it")
+    return Account(write, OVERRULED if overruled else LEFT_OUT, overruled or f"{resolver.name} does not count it")
 
 
 def _overruled(write: Write, name: str, entity: Entity, rule: Rule, policy: EntityPolicy) -> str:
@@ -115,7 +124,7 @@ def _overruled(write: Write, name: str, entity: Entity, rule: Rule, policy: Enti
         if buries(tombstone, write, policy.window_ms, policy.tombstone_by_time):
             return f"the delete {name_of(tombstone)} {_evidence(tombstone, write)}"
     for other in standing(entity.fields[name], []):
-        if other is write or (other.dot.by_steward and rule.resolver.name == "sum"):
+        if other is write or (other.dot.by_steward and rule.resolver.totals):
             continue
         if dominates(other, write, policy.window_ms, rule.resolver.time_counts):
             return f"{name_of(other)} {_evidence(other, write)}"
@@ -134,14 +143,11 @@ def _lost(write: Write, winner: Write, rule: Rule, judgement: Judgement, policy:
 
 def _group_choice(rule: Rule, judgement: Judgement, policy: EntityPolicy) -> tuple[str, Write]:
     """The field and the write by which a source won a whole group."""
-    assert rule.group is not None and rule.resolver.pick is not None
-    live = [
-        (name, write)
-        for name in policy.groups[rule.group][1]
-        if name in judgement.fields and judgement.fields[name].contested
-        for write in judgement.fields[name].live
-    ]
-    chosen = rule.resolver.pick([write for _, write in live], rule.ranks)
+    assert rule.group is not None
+    members = [name for name in policy.groups[rule.group][1] if name in judgement.fields]
+    contested = {name: judgement.fields[name] for name in members if judgement.fields[name].contested}
+    live = [(name, write) for name, verdict in contested.items() for write in verdict.live]
+    chosen = choose(rule, [write for _, write in live], moment_of(list(contested.values()))).made_by[0]
     return next((name, write) for name, write in live if write is chosen)
 
 

@@ -46,7 +46,7 @@ def golden(entity: Entity, judgement: Judgement, policy: EntityPolicy) -> Golden
             fields[name] = verdict
         if verdict.contested:
             contested.append(name)
-            if policy.rule(name).resolver.pends:
+            if verdict.pending(policy.rule(name)):
                 pending.append(name)
     return Golden(True, fields, entity.clock(), contested, pending)
 

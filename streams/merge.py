@@ -14,7 +14,8 @@ from streams.entity import TOMBSTONE, TOUCH, Absorbed, Entity, Write
 from streams.order import buries, dominates, revives
 from streams.policy import EntityPolicy, Rule
 from streams.resolvers import last_update_wins, source_priority
-from streams.resolvers.decision import NULL
+from streams.resolvers.custom import failed
+from streams.resolvers.decision import FAILED, NULL, OVERSOLD, Decision, picked
 from streams.stewardship import has_steward, standing, standing_tombstones, standing_touches
 
 EXISTENCE: Final = "*"
@@ -25,16 +26,31 @@ class Verdict:
     """The judgement of one field.
 
     live: its live writes. contested: they disagree, and the resolver minds. value: canonical JSON text, None where
-    the field is absent. made_by: the writes that make it so.
+    the field is absent. made_by: the writes that make it so. note: as in Decision. at_ms: the moment for which trust
+    was weighed, 0 where none was.
     """
 
-    __slots__ = ("contested", "live", "made_by", "value")
+    __slots__ = ("at_ms", "contested", "live", "made_by", "note", "value")
 
-    def __init__(self, live: list[Write], contested: bool, value: str | None, made_by: list[Write]) -> None:
+    def __init__(
+        self,
+        live: list[Write],
+        contested: bool,
+        value: str | None,
+        made_by: list[Write],
+        note: str = "",
+        at_ms: int = 0,
+    ) -> None:
         self.live: Final = live
         self.contested: Final = contested
+        self.at_ms: Final = at_ms
         self.value = value
         self.made_by = made_by
+        self.note = note
+
+    def pending(self, rule: Rule) -> bool:
+        """Its value is provisional: a person shall decide, or a function of the user's failed."""
+        return self.contested and (rule.resolver.pends or self.note.startswith(FAILED))
 
 
 @mypyc_attr(acyclic=True)
@@ -110,12 +126,15 @@ def rejudge(judgement: Judgement, entity: Entity, policy: EntityPolicy, absorbed
 def judge_field(writes: list[Write], tombstones: list[Write], rule: Rule, policy: EntityPolicy) -> Verdict:
     """Judges one field: drops, keeps what is live, and lets the resolver decide where the live writes disagree."""
     resolver = rule.resolver
+    at_ms = 0 if resolver.trust is None else _moment(writes)
     writes = standing(writes, [])
     if len(writes) == 1 and not tombstones and not resolver.always:
         return _won(writes[0], [writes[0]], False)
-    if resolver.name == "sum":
+    if resolver.totals:
         writes = [write for write in writes if not write.dot.by_steward]
     rest = _not_dropped(writes, tombstones, resolver.time_counts, policy)
+    if resolver.narrow is not None:
+        rest = resolver.narrow(rest)
     live = _undominated(rest, resolver.time_counts, policy.window_ms)
     if not live:
         return Verdict(live, False, None, live)
@@ -125,17 +144,29 @@ def judge_field(writes: list[Write], tombstones: list[Write], rule: Rule, policy
         return _won(live[0], live, False)
     if resolver.pick is not None:
         return _won(resolver.pick(live, rule.ranks), live, contested)
+    if resolver.trust is not None:
+        return _won(resolver.trust.pick(live, rule.ranks, at_ms), live, contested, at_ms)
     if agreed and not resolver.always:
         return _won(last_update_wins.pick(live, rule.ranks), live, False)
     assert resolver.decide is not None, f"resolver {resolver.name} must either pick or decide"
     decision = resolver.decide(live, rest, rule.ranks)
-    return Verdict(live, contested, decision.value, decision.made_by)
+    contested = contested or (decision.note == OVERSOLD and not agreed)
+    return Verdict(live, contested, decision.value, decision.made_by, decision.note)
 
 
-def _won(write: Write, live: list[Write], contested: bool) -> Verdict:
+def _won(write: Write, live: list[Write], contested: bool, at_ms: int = 0) -> Verdict:
     """The verdict for one write; its null means that the field is absent."""
     made_by = live if len(live) == 1 else [write]
-    return Verdict(live, contested, None if write.value == NULL else write.value, made_by)
+    return Verdict(live, contested, None if write.value == NULL else write.value, made_by, "", at_ms)
+
+
+def _moment(writes: list[Write]) -> int:
+    """The latest moment of which a field's writes tell, those of the clock among them."""
+    moment = writes[0].dot.occurred_at
+    for write in writes:
+        if write.dot.occurred_at > moment:
+            moment = write.dot.occurred_at
+    return moment
 
 
 def judge_existence(entity: Entity, policy: EntityPolicy) -> Existence:
@@ -262,11 +293,27 @@ def _judge_groups(judgement: Judgement, policy: EntityPolicy) -> None:
         ]
         if not contested:
             continue
-        pick = rule.resolver.pick
-        assert pick is not None, f"resolver {rule.resolver.name} cannot decide a group"
-        source = pick([write for verdict in contested for write in verdict.live], rule.ranks).dot.source
+        chosen = choose(rule, [write for verdict in contested for write in verdict.live], moment_of(contested))
+        source = chosen.made_by[0].dot.source
         for verdict in contested:
             own = [write for write in verdict.live if write.dot.source == source]
-            winner = own[0] if own else pick(verdict.live, rule.ranks)
-            verdict.value = None if winner.value == NULL else winner.value
-            verdict.made_by = [winner]
+            decision = picked(own[0]) if own else choose(rule, verdict.live, moment_of(contested))
+            verdict.value, verdict.made_by = decision.value, decision.made_by
+            verdict.note = decision.note or chosen.note
+
+
+def moment_of(verdicts: list[Verdict]) -> int:
+    """The moment for which trust is weighed in a group."""
+    return max([verdict.at_ms for verdict in verdicts])
+
+
+def choose(rule: Rule, live: list[Write], at_ms: int) -> Decision:
+    """What the resolver of a group decides: always one write."""
+    resolver = rule.resolver
+    if resolver.pick is not None:
+        return picked(resolver.pick(live, rule.ranks))
+    if resolver.trust is not None:
+        return picked(resolver.trust.pick(live, rule.ranks, at_ms))
+    assert resolver.decide is not None, f"resolver {resolver.name} cannot decide a group"
+    decision = resolver.decide(live, live, rule.ranks)
+    return decision if len(decision.made_by) == 1 else failed(live, rule.ranks, "no write of the group was taken")

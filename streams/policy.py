@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 from schemas.canonical import canonical
 from schemas.ingest_document import IngestDocument
 from schemas.policy_document import EntityDocument, FieldDocument, PolicyDocument, PolicyError, read_document
 from schemas.refusal import Limits
+from schemas.resolver_document import PARAMETERS, RuleDocument
 from schemas.suggestion import suggestion
-from streams.resolvers import RESOLVERS, Resolver
+from streams.resolvers import Resolver, custom, made
+from streams.resolvers.custom import Functions, UserFunction
 from streams.resolvers.decision import Ranks
 
 #: Sections of the file that do not decide who wins.
@@ -71,9 +73,10 @@ class Policy:
         return self.entities.get(entity_type, self.default)
 
 
-def parse_policy(document: object) -> Policy:
+def parse_policy(document: object, functions: Functions = custom.none) -> Policy:
     """Reads the policy file's mapping (None or {} is the policy of defaults).
 
+    functions: finds what `custom` names; LookupError with one line for what it does not find.
     Raises PolicyError with one line that names the place and what would be right.
     """
     read = read_document(document)
@@ -81,9 +84,9 @@ def parse_policy(document: object) -> Policy:
     _check_order(read, read.priority, "priority")
     _check_arrivals(read)
     return Policy(
-        version=_version(document),
-        default=_entity(read, EntityDocument(), ""),
-        entities={name: _entity(read, body, f"entities.{name}.") for name, body in read.entities.items()},
+        default=_entity(read, EntityDocument(), "", functions),
+        entities={name: _entity(read, body, f"entities.{name}.", functions) for name, body in read.entities.items()},
+        version=_version(document, _codes(read, functions)),
         sources=None if read.sources is None else frozenset(read.sources),
         max_future_ms=read.max_future,
         max_future_ms_of={
@@ -109,7 +112,7 @@ def _priority(read: PolicyDocument) -> list[str]:
     return [names[place] for place in sorted(names)]
 
 
-def _version(document: object) -> str:
+def _version(document: object, codes: dict[str, str]) -> str:
     """Names what the policy says; what does not decide who wins has no part in it: nor what is personal, nor where
     changes arrive.
     """
@@ -118,6 +121,8 @@ def _version(document: object) -> str:
         said["entities"] = {name: _deciding(entity) for name, entity in said["entities"].items()}
     if isinstance(said.get("sources"), dict):
         said["sources"] = {name: _without_arrival(source) for name, source in said["sources"].items()}
+    if codes:
+        said["code"] = codes
     return sha256(canonical(said).encode()).hexdigest()[:16]
 
 
@@ -161,13 +166,15 @@ def _without_personal(body: object) -> object:
     return {key: value for key, value in body.items() if key != "personal"} if isinstance(body, dict) else body
 
 
-def _entity(read: PolicyDocument, entity: EntityDocument, path: str) -> EntityPolicy:
-    resolver = RESOLVERS[entity.resolver or read.resolver]
-    fields = {name: _rule(read, body, resolver, f"{path}fields.{name}.") for name, body in entity.fields.items()}
+def _entity(read: PolicyDocument, entity: EntityDocument, path: str, functions: Functions) -> EntityPolicy:
+    resolver = _resolver(read, entity, _made(read.resolver, {}, ""), path, functions)
+    fields = {
+        name: _rule(read, body, resolver, f"{path}fields.{name}.", functions) for name, body in entity.fields.items()
+    }
     groups: dict[str, tuple[Rule, tuple[str, ...]]] = {}
     for name, group in entity.field_groups.items():
-        rule = _rule(read, group, resolver, f"{path}field_groups.{name}.", name)
-        if rule.resolver.pick is None:
+        rule = _rule(read, group, resolver, f"{path}field_groups.{name}.", functions, name)
+        if not rule.resolver.grouped:
             problem = f"{rule.resolver.name!r} does not pick one write, so it cannot decide a group"
             raise PolicyError(f"policy, {path}field_groups.{name}: {problem}")
         for member in group.fields:
@@ -198,11 +205,60 @@ def _personal(entity: EntityDocument) -> frozenset[str]:
     return frozenset(names.union(*(group.fields for group in entity.field_groups.values() if group.personal)))
 
 
-def _rule(read: PolicyDocument, body: FieldDocument, default: Resolver, path: str, group: str | None = None) -> Rule:
-    resolver = default if body.resolver is None else RESOLVERS[body.resolver]
+def _rule(
+    read: PolicyDocument,
+    body: FieldDocument,
+    default: Resolver,
+    path: str,
+    functions: Functions,
+    group: str | None = None,
+) -> Rule:
     order = body.order or []
     _check_order(read, order, f"{path}order")
-    return Rule(resolver, Ranks(tuple(order or read.priority)), group)
+    return Rule(_resolver(read, body, default, path, functions), Ranks(tuple(order or read.priority)), group)
+
+
+def _resolver(read: PolicyDocument, body: RuleDocument, default: Resolver, path: str, functions: Functions) -> Resolver:
+    """What a rule names, made with its parameters; the default where it names nothing."""
+    name, parameters = body.resolver, body.parameters()
+    if body.custom is not None and name is not None:
+        raise PolicyError(f"policy, {path}custom: there is a resolver, too; say one of them")
+    for parameter in parameters:
+        if parameter not in PARAMETERS.get(name or "", ()):
+            owner = next(owner for owner, taken in PARAMETERS.items() if parameter in taken)
+            problem = f"{name!r} takes no {parameter}" if name else f"{parameter} is given and no resolver"
+            raise PolicyError(f"policy, {path}{parameter}: {problem}; it belongs to resolver: {owner}")
+    if body.custom is not None:
+        return custom.resolver(_function(body.custom, f"{path}custom", functions), read.limits.value_bytes)
+    if name is None:
+        return default
+    _check_order(read, list(body.scores or ()), f"{path}scores")
+    for source in body.half_life or ():
+        if source not in (body.scores or {}):
+            problem = f"{source!r} has no score; {suggestion(source, body.scores or {})}"
+            raise PolicyError(f"policy, {path}half_life: {problem}")
+    return _made(name, parameters, path)
+
+
+def _made(name: str, parameters: dict[str, Any], path: str) -> Resolver:
+    try:
+        return made(name, parameters)
+    except ValueError as error:
+        raise PolicyError(f"policy, {path}resolver: {error}") from None
+
+
+def _function(name: str, place: str, functions: Functions) -> UserFunction:
+    try:
+        return functions(name)
+    except LookupError as error:
+        raise PolicyError(f"policy, {place}: {error.args[0]}") from None
+
+
+def _codes(read: PolicyDocument, functions: Functions) -> dict[str, str]:
+    """The code of every function that the file names."""
+    entities = read.entities.values()
+    rules = [rule for one in entities for rule in (one, *one.fields.values(), *one.field_groups.values())]
+    return {rule.custom: _function(rule.custom, "custom", functions).code for rule in rules if rule.custom is not None}
 
 
 def _check_order(read: PolicyDocument, order: list[str], place: str) -> None:

@@ -49,12 +49,22 @@ def has_steward(writes: list[Write]) -> bool:
     return False
 
 
+def _only_sources(writes: list[Write]) -> bool:
+    for write in writes:
+        if write.dot.by_steward or write.dot.by_clock:
+            return False
+    return True
+
+
 def standing(writes: list[Write], also: list[Write]) -> list[Write]:
-    """The writes that no steward withdrew; withdrawals stand in them and in `also`. The very list where none did."""
-    if not has_steward(writes):
+    """The writes that no steward withdrew; withdrawals stand in them and in `also`. The very list where none did.
+
+    Less those of the clock, which say nothing but the time.
+    """
+    if _only_sources(writes):
         return writes
     withdrawals = [write.seen for write in writes + also if write.dot.by_steward and write.seen is not None]
-    rest = [write for write in writes if not withdrawn(write, withdrawals)]
+    rest = [write for write in writes if not write.dot.by_clock and not withdrawn(write, withdrawals)]
     return writes if len(rest) == len(writes) else rest
 
 

@@ -9,6 +9,7 @@ JSON text.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections import defaultdict
@@ -21,8 +22,10 @@ from typing import Any
 EXISTENCE = "*"
 ABSENT = "null"
 REPLACED_KEPT = 64
-NEVER_CONTESTED = ("union", "sum")
-PICKS_BY_LAST_UPDATE = ("last_update_wins", "manual")
+CLOCK = "syncline:clock"
+NEVER_CONTESTED = ("union", "sum", "stock")
+TOTALS = ("sum", "stock")
+PICKS_BY_LAST_UPDATE = ("last_update_wins", "manual", "forward_only")
 UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -93,6 +96,7 @@ class Rule:
 
     resolver: str
     order: tuple[str, ...]
+    parameters: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def rank(self, source: str) -> int:
         if is_steward(source):
@@ -121,7 +125,8 @@ def rules_of(policy: dict[str, Any] | None, entity_type: str) -> Rules:
     resolver = entity.get("resolver") or policy.get("resolver") or "last_update_wins"
 
     def rule(entry: dict[str, Any]) -> Rule:
-        return Rule(entry.get("resolver") or resolver, tuple(entry.get("order") or priority))
+        says = entry if entry.get("resolver") else entity
+        return Rule(entry.get("resolver") or resolver, tuple(entry.get("order") or priority), says)
 
     fields = {name: rule(entry or {}) for name, entry in (entity.get("fields") or {}).items()}
     groups = []
@@ -209,9 +214,9 @@ def writes_of(change: dict[str, Any]) -> dict[str, Write]:
 
 
 def touch_of(change: dict[str, Any]) -> Write | None:
-    """Every change but a delete; a steward's decision on fields is none."""
+    """Every change but a delete; a steward's decision on fields is none, nor is the time that a clock tells."""
     decides_fields = is_steward(change["source"]) and bool(change["fields"])
-    return None if change["op"] == "delete" or decides_fields else write(change, "true")
+    return None if change["op"] == "delete" or decides_fields or change["source"] == CLOCK else write(change, "true")
 
 
 def tombstone_of(change: dict[str, Any]) -> Write | None:
@@ -315,11 +320,18 @@ def without_withdrawn(writes: list[Write], told_by: list[Write]) -> list[Write]:
     ]
 
 
+def without_clock(writes: list[Write]) -> list[Write]:
+    return [one for one in writes if one.source != CLOCK]
+
+
 def standing_state(state: State) -> State:
-    """What is judged: the state without what is withdrawn. Decisions about existence are touches and tombstones."""
+    """What is judged: the state without what is withdrawn, and without the clock's writes.
+
+    Decisions about existence are touches and tombstones.
+    """
     about_existence = state.touches + state.tombstones
     return State(
-        fields={name: without_withdrawn(writes, writes) for name, writes in state.fields.items()},
+        fields={name: without_clock(without_withdrawn(writes, writes)) for name, writes in state.fields.items()},
         touches=without_withdrawn(state.touches, about_existence),
         tombstones=without_withdrawn(state.tombstones, about_existence),
     )
@@ -328,7 +340,7 @@ def standing_state(state: State) -> State:
 def clock_of(state: State) -> dict[str, int]:
     clock: dict[str, int] = {}
     for writes in [state.touches, state.tombstones, *state.fields.values()]:
-        for one in writes:
+        for one in (one for one in writes if one.source != CLOCK):
             clock[one.source] = max(one.version, clock.get(one.source, 0))
     return clock
 
@@ -446,8 +458,20 @@ def least_by_priority(writes: list[Write], rule: Rule) -> Write:
     return min(writes, key=lambda one: (rule.rank(one.source), [-part for part in one.when], one.source))
 
 
-def pick(writes: list[Write], rule: Rule) -> Write:
+def trust_key(one: Write, rule: Rule, moment: int) -> tuple[Any, ...]:
+    """Halvings of the score by the source's age at a moment, to 12 digits: far more than any tie needs."""
+    if is_steward(one.source) or one.source not in rule.parameters["scores"]:
+        return (2 if is_steward(one.source) else 0, 0, *last_update_key(one, rule))
+    half_life = duration_ms((rule.parameters.get("half_life") or {}).get(one.source, 0))
+    age = Fraction(moment - one.occurred_at, half_life) if half_life else Fraction(0)
+    score = math.log2(rule.parameters["scores"][one.source])
+    return (1, round(score - float(age), 12), *last_update_key(one, rule))
+
+
+def pick(writes: list[Write], rule: Rule, moment: int) -> Write:
     """The write that a resolver picks (every resolver but union and sum; keep_siblings: of equal values)."""
+    if rule.resolver == "trust":
+        return max(writes, key=lambda one: trust_key(one, rule, moment))
     present = non_null(writes) or writes
     if rule.resolver == "first_update_wins":
         return min(writes, key=lambda one: (one.when, rule.rank(one.source), one.source))
@@ -525,33 +549,36 @@ class Field:
 
 
 def fields_of(state: State, rules: Rules) -> dict[str, Field]:
+    moments = {name: max(one.occurred_at for one in writes) for name, writes in state.fields.items()}
     state = standing_state(state)
-    fields = {name: field_of(state, name, rules) for name in state.fields}
+    fields = {name: field_of(state, name, rules, moments[name]) for name in state.fields}
     for rule, members in rules.groups:
         contested = [name for name in members if name in fields and fields[name].contested]
         if contested:
-            source = pick([one for name in contested for one in fields[name].live], rule).source
-            fields.update({name: take_from(fields[name], source) for name in contested})
+            moment = max(moments[name] for name in contested)
+            source = pick([one for name in contested for one in fields[name].live], rule, moment).source
+            fields.update({name: take_from(fields[name], source, rule, moment) for name in contested})
     return fields
 
 
-def take_from(resolved: Field, source: str) -> Field:
-    """A contested field of a group takes the live write of the source that the group picked, if any."""
-    for one in resolved.live:
-        if one.source == source:
-            return replace(resolved, value=one.value, makers=[one], winner=one)
-    return resolved
+def take_from(resolved: Field, source: str, rule: Rule, moment: int) -> Field:
+    """A contested field of a group takes the live write of the source that the group picked, or picks its own."""
+    theirs = [one for one in resolved.live if one.source == source]
+    one = theirs[0] if theirs else pick(resolved.live, rule, moment)
+    return replace(resolved, value=one.value, makers=[one], winner=one)
 
 
-def field_of(state: State, name: str, rules: Rules) -> Field:
+def field_of(state: State, name: str, rules: Rules, moment: int) -> Field:
     rule = rules.of(name)
     writes = state.fields[name]
-    if rule.resolver == "sum":
+    if rule.resolver in TOTALS:
         writes = [one for one in writes if not is_steward(one.source)]
     kept = without_dropped(writes, state.tombstones, rule, rules)
+    if rule.resolver == "forward_only":
+        kept = furthest(kept, rule)
     live = [one for one in kept if not dominated_by_any(one, kept, rule, rules)] or kept
-    contested = len({one.value for one in live}) > 1 and rule.resolver not in NEVER_CONTESTED
-    value, makers, winner = decide(kept, live, rule)
+    contested = len({one.value for one in live}) > 1 and (rule.resolver not in NEVER_CONTESTED or oversold(kept, rule))
+    value, makers, winner = decide(kept, live, rule, moment)
     return Field(rule, kept, live, contested, value, makers, winner)
 
 
@@ -566,19 +593,41 @@ def without_dropped(writes: list[Write], tombstones: list[Write], rule: Rule, ru
         dropped += more
 
 
-def decide(kept: list[Write], live: list[Write], rule: Rule) -> tuple[str, list[Write], Write | None]:
+def furthest(kept: list[Write], rule: Rule) -> list[Write]:
+    """The writes of states from which no path of transitions leads to another write's state."""
+    transitions = rule.parameters.get("transitions") or {}
+    states = rule.parameters.get("states") or ()
+    pairs = set(itertools.pairwise(states))
+    pairs |= {(state, other) for state, following in transitions.items() for other in following}
+    known = {state for pair in pairs for state in pair}.union(states, transitions)
+    while more := {(a, d) for a, b in pairs for c, d in pairs if b == c} - pairs:
+        pairs |= more
+    told = [one for one in kept if isinstance(parse(one.value), str) and parse(one.value) in known]
+    return [one for one in told if not any((parse(one.value), parse(other.value)) in pairs for other in told)]
+
+
+def oversold(kept: list[Write], rule: Rule) -> bool:
+    """Whether the sum of a stock is below its floor."""
+    if rule.resolver != "stock":
+        return False
+    total = parse(sum_of([one for one in kept if is_number(parse(one.value))]))
+    return total is not None and total < rule.parameters.get("floor", 0)
+
+
+def decide(kept: list[Write], live: list[Write], rule: Rule, moment: int) -> tuple[str, list[Write], Write | None]:
     """(value, the writes that make it, the one write that is the value if there is one)."""
     if not live:
         return ABSENT, [], None
     if rule.resolver == "union":
         return union_of(live), non_null(live), None
-    if rule.resolver == "sum":
+    if rule.resolver in TOTALS:
         numbers = [one for one in kept if is_number(parse(one.value))]
-        return sum_of(numbers), numbers, None
+        value = canonical(rule.parameters.get("floor", 0)) if oversold(kept, rule) else sum_of(numbers)
+        return value, numbers, None
     siblings = sorted({one.value for one in non_null(live)})
     if rule.resolver == "keep_siblings" and len(siblings) > 1:
         return "[" + ",".join(siblings) + "]", non_null(live), None
-    winner = pick(kept if rule.resolver == "authority" else live, rule)
+    winner = pick(kept if rule.resolver == "authority" else live, rule, moment)
     return winner.value, [winner], winner
 
 

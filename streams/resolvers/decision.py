@@ -8,6 +8,9 @@ from typing import Final, NamedTuple
 from streams.entity import STEWARD_PREFIX, Write
 
 NULL: Final = "null"
+# What is noted about a decision.
+OVERSOLD: Final = "oversold"
+FAILED: Final = "failed: "
 
 
 class Ranks:
@@ -28,14 +31,20 @@ class Ranks:
 
 
 class Decision(NamedTuple):
-    """value: canonical JSON text, None where the field is absent. made_by: the writes that make it so."""
+    """value: canonical JSON text, None where the field is absent. made_by: the writes that make it so.
+
+    note: empty, OVERSOLD, or FAILED with what failed, where the value is provisional.
+    """
 
     value: str | None
     made_by: list[Write]
+    note: str = ""
 
 
 Pick = Callable[[list[Write], Ranks], Write]
 Decide = Callable[[list[Write], list[Write], Ranks], Decision]
+Narrow = Callable[[list[Write]], list[Write]]
+Fits = Callable[[str], bool]
 
 ABSENT: Final = Decision(None, [])
 

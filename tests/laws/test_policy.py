@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from schemas.policy_document import ResolverName
+from schemas.resolver_document import PARAMETERS, ResolverName
 from streams.policy import PolicyError, parse_policy
 from streams.resolvers import RESOLVERS
 
@@ -133,4 +133,4 @@ def test_a_mistake_is_named_with_its_place(mistake: str) -> None:
 
 def test_the_file_names_every_resolver() -> None:
     """What may be written is what there is."""
-    assert set(get_args(ResolverName)) == set(RESOLVERS)
+    assert set(get_args(ResolverName)) == {*RESOLVERS, *PARAMETERS}
