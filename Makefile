@@ -6,6 +6,8 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 COMPILED := .cache/compiled
+# Fault tests wait most of their time. A file's tests share servers, so they stay together.
+PARALLEL ?= -n 2 --dist loadfile
 SOURCES := $(shell find schemas streams -name '*.py' -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
@@ -18,7 +20,7 @@ demo: $(INSTALLED) ## publish, resolve, show conflicts with reasons, verify; ARG
 	@$(BIN)/syncline demo $(ARGS)
 
 test: $(COMPILED) ## all tests, half an hour; ARGS="tests/laws -k union" for some of them
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 faults: $(COMPILED) ## of these: processes killed and paused, networks cut, offsets moved; prints a table
 	@$(BIN)/python -m pytest $(or $(ARGS),tests/faults)

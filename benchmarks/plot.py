@@ -17,14 +17,16 @@ PAGE: Final = DOCS / "performance.md"
 
 #: Names in the pictures, and which of them writes Redis, in the order of drawing.
 WITH_REDIS: Final = {
-    "syncline": "Syncline",
+    "syncline-processes": "Syncline, 2 processes",
+    "syncline": "Syncline, 1 process",
     "aiokafka_loop_redis": "aiokafka, by hand",
     "kafka_streams_redis": "Kafka Streams",
     "quix_redis": "Quix Streams",
     "stock_faust_redis": "stock Faust",
 }
 WITHOUT_REDIS: Final = {
-    "syncline-without-view": "Syncline",
+    "syncline-processes-without-view": "Syncline, 2 processes",
+    "syncline-without-view": "Syncline, 1 process",
     "aiokafka_loop": "aiokafka, by hand",
     "kafka_streams": "Kafka Streams",
     "quix": "Quix Streams",
@@ -120,7 +122,7 @@ def rates(results: Sequence[Result]) -> str:
         Panel(
             title,
             [
-                Bar(name, rate[peer], f"{rate[peer]:,.0f}", ours=name == "Syncline")
+                Bar(name, rate[peer], f"{rate[peer]:,.0f}", ours=name.startswith("Syncline"))
                 for peer, name in names.items()
                 if peer in rate
             ],
@@ -131,7 +133,7 @@ def rates(results: Sequence[Result]) -> str:
             ("Changes a second, without Redis", WITHOUT_REDIS),
         )
     ]
-    return chart("The same job on each system, one worker process", panels)
+    return chart("The same job on each system, one command each", panels)
 
 
 def growths(alone: Sequence[tuple[str, Cost]], together: Sequence[tuple[int, Result]]) -> str:

@@ -32,10 +32,12 @@ HEADINGS: Final = (
 )
 #: Who is compared with whom: both write Redis, or neither does.
 RATIOS: Final = (
+    ("syncline-processes", "kafka_streams_redis"),
     ("syncline", "kafka_streams_redis"),
     ("syncline", "aiokafka_loop_redis"),
     ("syncline", "quix_redis"),
     ("syncline", "stock_faust_redis"),
+    ("syncline-processes-without-view", "kafka_streams"),
     ("syncline-without-view", "kafka_streams"),
     ("syncline-without-view", "aiokafka_loop"),
     ("syncline-without-view", "quix"),
@@ -43,8 +45,9 @@ RATIOS: Final = (
 )
 RATIO_HEADINGS: Final = ("", "times the changes/s", "times the CPU")
 METHOD: Final = f"""\
-- The input is in its topic before a system starts. Each system is one worker process and has the broker, the machine
-  and an empty Redis to itself.
+- The input is in its topic before a system starts. Each system is one command and has the broker, the machine and an
+  empty Redis to itself. One process each, but for `syncline-processes`: a process of Python computes on one core, while
+  a JVM with one stream thread uses more (the column CPU times the rate says how many).
 - `changes/s`: between the moments at which {WARM_UP:.0%} and {LATE:.0%} of the changes were done. So the first half
   warms up every system alike (a JVM compiles, states and caches grow), and what is under way counts at neither end.
   A change is done when a golden record that came from it, or from a later one of its partition, is appended to the

@@ -133,7 +133,8 @@ class ServerProcess:
                 raise ServerStartError(f"{self.name} ended with code {code} at its start: {self._last_line()}")
             with socket.socket() as probe:
                 probe.settimeout(1.0)
-                if probe.connect_ex((LOOPBACK, self.port)) == 0:
+                # A socket that was given this very port as its own has connected to itself, and nobody listens.
+                if probe.connect_ex((LOOPBACK, self.port)) == 0 and probe.getsockname() != probe.getpeername():
                     return
             time.sleep(0.01)
         raise ServerStartError(

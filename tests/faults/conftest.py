@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -57,6 +59,21 @@ def soak_seconds() -> float:
 def soak_seed() -> int:
     """What decides which and when: always the same, or SYNCLINE_SOAK_SEED."""
     return SOAK_SEED
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where tests are run by several processes, each hands over its part of the report."""
+    output, report = getattr(session.config, "workeroutput", None), session.config.stash.get(REPORT, None)
+    if output is not None and report is not None:
+        output["faults"] = pickle.dumps(report)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take over what a process that has ended reports."""
+    given = getattr(node, "workeroutput", {}).get("faults")
+    if given is not None:
+        node.config.stash.setdefault(REPORT, Report()).join(pickle.loads(given))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -70,13 +70,16 @@ of real hardware, and networks between sites.
 """
 
 
+NOT_RUN = "not run"
+
+
 @dataclass(slots=True)
 class Row:
     """What is known of one fault."""
 
     what: str
     outcomes: list[Outcome] = field(default_factory=list)
-    plain: str = "not run"
+    plain: str = NOT_RUN
 
 
 class Report:
@@ -96,6 +99,13 @@ class Report:
         words += f", {outcome.unread:,} not read" if outcome.unread else ""
         print(f"\n{fault} plain Faust: {words}")
         self.rows.setdefault(fault, Row(what)).plain = words
+
+    def join(self, other: Report) -> None:
+        """Take in what another process found."""
+        for fault, row in other.rows.items():
+            own = self.rows.setdefault(fault, Row(row.what))
+            own.outcomes += row.outcomes
+            own.plain = row.plain if own.plain == NOT_RUN else own.plain
 
     def table(self) -> str:
         """The rows as Markdown, by fault id."""
