@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from schemas.condition_document import Conditions
 from schemas.delivery_document import DeliveryDocument
 from schemas.document import (
     Document,
@@ -69,40 +70,15 @@ def _topic(value: object) -> object:
     return value
 
 
-def _condition(value: object) -> object:
-    if isinstance(value, dict):
-        return value
-    return {"one_of": value if isinstance(value, list) else [value]}
-
-
 TargetName = Annotated[str, BeforeValidator(_target_name)]
-
-
-class ConditionDocument(Document):
-    """What a field must be. In the file a value or a list of values will do for `one_of`."""
-
-    one_of: list[Value] | None = Field(None, description="values of which it must have one; null: it is absent")
-    none_of: list[Value] | None = Field(None, description="values of which it must have none; null: it is absent")
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        if self.one_of is None and self.none_of is None:
-            raise ValueError("a condition needs one_of or none_of")
-        return self
 
 
 class EntityMappingDocument(Document):
     """Which records of an entity type a target gets, and with which fields."""
 
-    where: dict[
-        NameKey,
-        Annotated[
-            ConditionDocument,
-            BeforeValidator(
-                _condition, json_schema_input_type=ConditionDocument | list[Any] | str | float | bool | None
-            ),
-        ],
-    ] = Field({}, description="conditions on fields, all of which must hold; what no longer meets them is deleted")
+    where: Conditions = Field(
+        {}, description="conditions on fields, all of which must hold; what no longer meets them is deleted"
+    )
     fields: Names | None = Field(None, description="the fields that the target gets; none: all")
     rename: dict[NameKey, Annotated[str, Field(min_length=1)]] = Field(
         {}, description="field -> its name at the target"

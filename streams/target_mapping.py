@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from schemas.canonical import canonical
+from schemas.condition_document import ConditionDocument
 from schemas.golden_record import GoldenRecord
 from schemas.record import Position
-from schemas.target_document import ConditionDocument, EntityMappingDocument, TargetDocument
+from schemas.target_document import EntityMappingDocument, TargetDocument
 from streams.delivery import Delivery
 
 T = TypeVar("T")
