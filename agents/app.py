@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,11 +17,12 @@ from mode import Service
 from mode.types import ServiceT
 
 from agents import web
+from agents.app_settings import QUEUED_BATCHES, faust_settings
 from agents.boottime import boottime
 from agents.commands import commands_agent
 from agents.config_file import load_policy
 from agents.control import Control
-from agents.ending import EX_CONFIG, EX_SOFTWARE, end_process
+from agents.ending import EX_CONFIG, EX_SOFTWARE, end_process, ended_after
 from agents.entity_table import EmptyState, EntityTable, PositionOf
 from agents.handover import Deliveries, HandOver, View
 from agents.ingest.compose import ingest_checks, ingest_services_or_end
@@ -31,8 +31,8 @@ from agents.materialize import Materializer
 from agents.metrics import Metrics
 from agents.names import TopicNames
 from agents.outbox import OffsetRange, Outbox
-from agents.process import SynclineWorker, freeze_recovered, harden_process
-from agents.recovery import LaneTables, Progress
+from agents.process import freeze_recovered, harden_process
+from agents.recovery import Progress
 from agents.resolve import Kernel, Work, resolver_agent
 from agents.settings import Settings, SettingsError, load_settings
 from agents.states import Home, MemoryHome
@@ -46,14 +46,10 @@ from streams.policy import Policy, PolicyError
 
 log = logging.getLogger(__name__)
 
-#: Whole fetches in a queue between the consumer and an agent; each may have thousands of records.
-QUEUED_BATCHES = 4
 #: Rounds of recovery's own buffer, in whole fetches. Not 1: Faust takes that as "keep reading the changelog".
 RECOVERY_BATCHES = 2
 VIEW_WRITES_WAITING = 32
-BATCH_BYTES = 512 * 1024
 MIB = 1024 * 1024
-FETCH_BYTES = 4 * MIB
 #: Of the session; what is left must do for a send that has just begun.
 MEMBERSHIP_SHARE = 0.8
 
@@ -96,12 +92,8 @@ class SynclineApp(LaneApp):
         While the broker is away the last commit would wait for it for ever; the next owner reads again from the one
         before.
         """
-        seconds = self.settings.rebalance_seconds / 2
-        late = threading.Timer(seconds, end_process, (EX_SOFTWARE, f"not stopped within {seconds:g} s"))
-        late.daemon = True
-        late.start()
-        await super().stop()
-        late.cancel()
+        with ended_after(self.settings.rebalance_seconds / 2):
+            await super().stop()
 
     def still_member(self) -> bool:
         """False when the group has not confirmed our membership for most of a session.
@@ -210,40 +202,7 @@ def new_app(settings: Settings, names: TopicNames) -> SynclineApp:
     app = SynclineApp(
         settings.app_id,
         lane=[names.changes, names.commands, names.changelog],
-        broker=";".join(f"kafka://{address.strip()}" for address in settings.kafka.split(",")),
-        store="memory://",
-        Worker=SynclineWorker,
-        TableManager=LaneTables,
-        autodiscover=False,
-        topic_partitions=settings.partitions,
-        topic_replication_factor=settings.replication_factor,
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        table_standby_replicas=0,
-        stream_wait_empty=True,
-        stream_buffer_maxsize=QUEUED_BATCHES,
-        consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=FETCH_BYTES,
-        broker_max_poll_records=settings.batch_records,
-        broker_commit_interval=0.5,
-        broker_session_timeout=settings.session_seconds,
-        broker_heartbeat_interval=min(3.0, settings.session_seconds / 5),
-        broker_rebalance_timeout=settings.rebalance_seconds,
-        broker_max_poll_interval=120.0,
-        # Faust refuses one that is shorter than a session.
-        broker_request_timeout=max(settings.request_seconds, settings.session_seconds + 10.0),
-        producer_acks=-1,
-        producer_linger_ms=0,  # batches are made here; waiting for more would only add latency
-        producer_max_batch_size=BATCH_BYTES,
-        producer_request_timeout=settings.send_deadline_seconds,
-        web_enabled=settings.web_port != 0,
-        web_port=settings.web_port or 6066,
-        web_bind="127.0.0.1",
-        web_host="127.0.0.1",
-        web_tables_enabled=False,  # it shows any state to anyone
-        web_router_enabled=False,
-        web_graph_enabled=False,
-        web_stats_enabled=True,
+        **faust_settings(settings),
     )
     app.settings = settings
     return app

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 EX_SOFTWARE = 70  # sysexits.h: the work could not be done; a supervisor should start the worker again
@@ -21,3 +24,13 @@ def end_process(code: int, line: str) -> NoReturn:
     # The descriptor itself: a Faust worker redirects sys.stderr into its log, which os._exit would cut off.
     os.write(2, f"syncline: {line}\n".encode(errors="replace"))
     os._exit(code)
+
+
+@contextmanager
+def ended_after(seconds: float) -> Iterator[None]:
+    """For a drain: ends the process with code 70 where the block takes longer."""
+    late = threading.Timer(seconds, end_process, (EX_SOFTWARE, f"not stopped within {seconds:g} s"))
+    late.daemon = True
+    late.start()
+    yield
+    late.cancel()

@@ -18,6 +18,8 @@ class TopicNames:
     dead_letters: str
     commands: str
     control: str
+    deliveries: str
+    target_dead_letters: str
 
     @classmethod
     def with_prefix(cls, prefix: str) -> TopicNames:
@@ -30,4 +32,6 @@ class TopicNames:
             dead_letters=topics.DEAD_LETTERS.full_name(prefix),
             commands=topics.COMMANDS.full_name(prefix),
             control=topics.CONTROL.full_name(prefix),
+            deliveries=topics.DELIVERIES.full_name(prefix),
+            target_dead_letters=topics.TARGET_DEAD_LETTERS.full_name(prefix),
         )

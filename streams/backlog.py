@@ -254,6 +254,16 @@ class Backlog:
     def _pending(self, key: str) -> bool:
         return key in self._mode_of or key in self._ready or key in self._under_way
 
+    def withdraw(self, key: str, until: int) -> Pending | None:
+        """Take a state with an offset of at most this out of its turn, to be settled; None: there is none."""
+        item = self._held(key)
+        if item is None or item.offset > until:
+            return None
+        if key in self._mode_of:
+            self._release(key)
+        self._under_way[key] = self._ready.pop(key)
+        return item
+
     # ---- what is delivered ----
 
     def take(self, most: int, most_bytes: int) -> list[Pending]:

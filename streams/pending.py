@@ -18,7 +18,7 @@ class Pending:
     first, since_ms: of the oldest record that is not acknowledged.
     whole: an earlier attempt may have been made by somebody else, so all fields go.
     failures: attempts at this alone that failed while others passed; failed_at: how much had passed by then.
-    settled: it is delivered, refused, superseded or cleared, and gone from the backlog.
+    settled: it is delivered, refused, superseded or cleared, and gone from the backlog. refused: it is put away.
     """
 
     delivery: Delivery
@@ -31,6 +31,7 @@ class Pending:
     failures: int = 0
     failed_at: int = -1
     settled: bool = False
+    refused: bool = False
 
     @property
     def key(self) -> str:

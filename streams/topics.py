@@ -57,5 +57,9 @@ DEAD_LETTERS = Topic("dead-letters", {**KEEP_FOREVER, "max.message.bytes": str(1
 COMMANDS = Topic("commands", KEEP_FOREVER, ("cleanup.policy",))
 # One partition, so that all workers read the same in the same order; key: a subject, the newest value counts.
 CONTROL = Topic("control", COMPACT, ("cleanup.policy",), partitions=1)
+# Of each target and entity what was acknowledged, where the committed offset does not say it; and its progress.
+DELIVERIES = Topic("deliveries", COMPACT, ("cleanup.policy",))
+# Of each target and entity the newest state that was put away; a null takes it back.
+TARGET_DEAD_LETTERS = Topic("target-dead-letters", COMPACT, ("cleanup.policy",))
 
-TOPICS = (CHANGES, CHANGELOG, RECORDS, CONFLICTS, DEAD_LETTERS, COMMANDS, CONTROL)
+TOPICS = (CHANGES, CHANGELOG, RECORDS, CONFLICTS, DEAD_LETTERS, COMMANDS, CONTROL, DELIVERIES, TARGET_DEAD_LETTERS)

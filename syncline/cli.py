@@ -10,7 +10,7 @@ import typer
 from typer._click.exceptions import ClickException, NoArgsIsHelpError
 from typer.core import TyperGroup
 
-from syncline.commands import compare, config, health, ingest, look, policy, publish, show, workers
+from syncline.commands import compare, config, health, ingest, look, policy, publish, show, targets, workers
 from syncline.terminal import CommandError, say
 
 EXAMPLES = """\
@@ -59,6 +59,7 @@ app = typer.Typer(
 app.command()(show.demo)
 app.command()(workers.up)
 app.command()(workers.worker)
+app.command()(workers.deliver)
 app.command()(publish.publish)
 app.command()(look.get)
 app.command()(look.explain)
@@ -68,6 +69,22 @@ app.command()(compare.wait)
 app.command()(health.doctor)
 app.command(name="force-sync")(publish.force_sync)
 app.command()(publish.invalidate)
+app.command()(targets.sync)
+app.command()(targets.backfill)
+
+delivery = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look after the delivery of golden records.")
+for command in (targets.status, targets.pending, targets.clear_pending, targets.pause, targets.resume, targets.skip):
+    delivery.command(name=command.__name__.replace("_", "-"))(command)
+delivery.command()(targets.mode)
+app.add_typer(delivery, name="targets")
+
+letters = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="What a target refused.")
+letters.command(name="list")(targets.list_letters)
+letters.command(name="show")(targets.show_letter)
+letters.command(name="edit")(targets.edit_letter)
+letters.command(name="redrive")(targets.redrive)
+letters.command(name="drop")(targets.drop_letter)
+delivery.add_typer(letters, name="dead-letters")
 
 configuration = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Check and show syncline.yaml.")
 configuration.command()(config.lint)

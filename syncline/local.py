@@ -11,8 +11,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from agents.settings import PREFIX, Settings
+from syncline.commands.options import read_targets
 from syncline.embedded import LOOPBACK, ServerStartError, free_port, start_broker, start_redis
-from syncline.processes import environment_of, run_until_stopped, with_changes
+from syncline.processes import Start, couriers_of, environment_of, run_until_stopped, with_changes
 from syncline.terminal import CommandError, say, write_lines
 
 #: The embedded broker answers a first JoinGroup after half of it.
@@ -66,7 +67,8 @@ def run_in_foreground(settings: Settings) -> int:
                 said.append(True)
                 say(f"ready; metrics on http://{LOOPBACK}:{running.web_port}/metrics; Ctrl-C ends everything")
 
-        return run_until_stopped([running], say_when_ready)
+        couriers = couriers_of(running, list(read_targets(running)), web_port=0)
+        return run_until_stopped([Start(running), *couriers], say_when_ready)
 
 
 def _exports(settings: Settings) -> dict[str, str]:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 from pydantic import SecretStr
 
@@ -25,15 +26,27 @@ from syncline.terminal import say
 DRAIN_SECONDS = 20.0
 LOOK_SECONDS = 0.2
 
+WORKER = ("worker",)
+
+
+class Start(NamedTuple):
+    """A process to start: its settings, and the command that it runs."""
+
+    settings: Settings
+    arguments: Sequence[str] = WORKER
+
 
 class WorkerProcess:
-    """A worker as a child process. It dies with this process, however that ends; its log goes to `log`."""
+    """A worker as a child process. It dies with this process, however that ends; its log goes to `log`.
 
-    def __init__(self, settings: Settings, log: Path | None) -> None:
+    arguments: the command that it runs.
+    """
+
+    def __init__(self, settings: Settings, log: Path | None, arguments: Sequence[str] = WORKER) -> None:
         self._log = log
         self._sink = None if log is None else log.open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "syncline", "worker"],
+            [sys.executable, "-m", "syncline", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=self._sink,
             stderr=self._sink,
@@ -79,6 +92,15 @@ class WorkerProcess:
         return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
 
 
+def couriers_of(settings: Settings, targets: Sequence[str], web_port: int) -> list[Start]:
+    """A process for each of these targets. web_port: of the first one, the others' count up; 0 for none."""
+    ports = (web_port + number if web_port else 0 for number in range(len(targets)))
+    return [
+        Start(with_changes(settings, {"web_port": port, "processes": 1}), ("deliver", name, "--web-port", str(port)))
+        for name, port in zip(targets, ports, strict=True)
+    ]
+
+
 def environment_of(settings: Settings) -> dict[str, str]:
     """The variables that give a child process these settings."""
     chosen = {name: getattr(settings, name) for name in sorted(settings.model_fields_set)}
@@ -95,21 +117,21 @@ def with_changes(settings: Settings, changed: Mapping[str, object]) -> Settings:
     return load_settings(**{**given, **changed})
 
 
-def settings_of_each(settings: Settings) -> list[Settings]:
-    """What each process of a worker gets: a web port and a directory of its own, and all else alike."""
-    each: list[Settings] = []
+def workers_of(settings: Settings) -> list[Start]:
+    """The processes of a worker: each gets a web port and a directory of its own, and all else alike."""
+    each: list[Start] = []
     for number in range(settings.processes):
         own: dict[str, object] = {"processes": 1}
         if settings.web_port:
             own["web_port"] = settings.web_port + number
         if settings.data_dir is not None:
             own["data_dir"] = settings.data_dir / f"process-{number}"
-        each.append(with_changes(settings, own))
+        each.append(Start(with_changes(settings, own)))
     return each
 
 
-def run_until_stopped(each: Sequence[Settings], look: Callable[[], None] = lambda: None) -> int:
-    """Run a worker with each of these settings until SIGINT, SIGTERM or the end of one; returns the exit code.
+def run_until_stopped(each: Sequence[Start], look: Callable[[], None] = lambda: None) -> int:
+    """Run these until SIGINT, SIGTERM or the end of one; returns the exit code.
 
     One that ends by itself ends them all, after their drain: whoever started this starts it again. look: called
     meanwhile, several times a second.
@@ -123,7 +145,7 @@ def run_until_stopped(each: Sequence[Settings], look: Callable[[], None] = lambd
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     workers: list[WorkerProcess] = []
     try:
-        workers += [WorkerProcess(settings, log=None) for settings in each]
+        workers += [WorkerProcess(settings, None, arguments) for settings, arguments in each]
         while not stopped and all(worker.code is None for worker in workers):
             look()
             time.sleep(LOOK_SECONDS)

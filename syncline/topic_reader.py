@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import DefaultPartitioner
 
-from agents.header_names import tolerate_header_names
 from agents.log_ends import log_ends
-
-POLL_MS = 200
-FETCH_RECORDS = 5_000
-#: A partition whose last records were compacted away never yields the record before its end: so many answers of
-#: the broker without anything are taken as the end.
-EMPTY_ANSWERS = 3
-
-
-@asynccontextmanager
-async def connected(kafka: str, group: str | None = None) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer that commits nothing. kafka: host:port. group: whose committed offsets it may ask for."""
-    tolerate_header_names()
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=kafka, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False
-    )
-    try:
-        await consumer.start()
-        yield consumer
-    finally:
-        await consumer.stop()
+from agents.reading import connected, read_between
 
 
 async def partitions_of(kafka: str, topic: str) -> list[TopicPartition]:
@@ -66,36 +45,10 @@ async def read_topic(
     if key is not None:
         partitions = [partition_of(key, partitions)]
     async with connected(kafka) as consumer:
-        async for partition, records in _read_to_ends(kafka, consumer, partitions):
+        ends = await log_ends(kafka, partitions)
+        starts = await consumer.beginning_offsets(partitions)
+        async for tp, records in read_between(consumer, starts, ends):
             if key is not None:
                 records = [record for record in records if record.key == key]
             if records:
-                yield partition, records
-
-
-async def _read_to_ends(
-    kafka: str, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]
-) -> AsyncGenerator[tuple[int, list[ConsumerRecord]], None]:
-    ends = await log_ends(kafka, partitions)
-    starts = await consumer.beginning_offsets(partitions)
-    left = {tp for tp in partitions if starts[tp] < ends[tp]}
-    if not left:
-        return
-    consumer.assign(list(left))
-    await consumer.seek_to_beginning(*left)
-    polled: dict[TopicPartition, int | None] = {}
-    empty: dict[TopicPartition, int] = {}
-    while left:
-        fetched = await consumer.getmany(*left, timeout_ms=POLL_MS, max_records=FETCH_RECORDS)
-        for tp, records in fetched.items():
-            empty[tp] = 0
-            within = [record for record in records if record.offset < ends[tp]]
-            if within:
-                yield tp.partition, within
-        for tp in sorted(left):
-            answered = consumer.last_poll_timestamp(tp)
-            if not fetched and answered is not None and answered != polled.get(tp):
-                empty[tp] = empty.get(tp, 0) + 1
-            polled[tp] = answered
-            if await consumer.position(tp) >= ends[tp] or empty.get(tp, 0) >= EMPTY_ANSWERS:
-                left.discard(tp)
+                yield tp.partition, records

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -13,6 +13,7 @@ from syncline.terminal import CommandError, Output
 
 if TYPE_CHECKING:
     from agents.settings import Settings
+    from schemas.target_document import TargetDocument
     from streams.policy import Policy
 
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table, or json for programs.")]
@@ -87,6 +88,27 @@ def read_policy(settings: Settings) -> Policy:
         return load_policy(settings.config)
     except PolicyError as error:
         raise CommandError(str(error)) from None
+
+
+def read_targets(settings: Settings) -> Mapping[str, TargetDocument]:
+    """The targets that the file of the settings declares. Raises CommandError."""
+    from agents.config_file import load_targets
+    from streams.policy import PolicyError
+
+    try:
+        return load_targets(settings.config)
+    except PolicyError as error:
+        raise CommandError(str(error)) from None
+
+
+def check_target(settings: Settings, declared: Mapping[str, TargetDocument], name: str) -> TargetDocument:
+    """The section of a target. Raises CommandError where it is not declared."""
+    from schemas.suggestion import suggestion
+
+    if name in declared:
+        return declared[name]
+    where = f"{settings.config}: targets" if settings.config else "no file is named (SYNCLINE_CONFIG)"
+    raise CommandError(f"{where}: {name!r} is not declared{f'; {suggestion(name, declared)}' if declared else ''}")
 
 
 def check_key(key: str) -> bytes:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 
 import typer
 
-from syncline.commands.options import KeyArgument, check_key, read_policy, with_settings
+from syncline.commands.options import (
+    KeyArgument,
+    check_key,
+    check_target,
+    read_policy,
+    read_targets,
+    with_settings,
+)
 from syncline.terminal import CommandError, run, say, write_json
 
 if TYPE_CHECKING:
@@ -53,9 +60,26 @@ def publish(
 
 
 @with_settings
-def force_sync(settings: Settings, key: KeyArgument) -> None:
-    """Have an entity's golden record and view entry written again from its state."""
-    _command(settings, "force_sync", key)
+def force_sync(
+    settings: Settings,
+    key: KeyArgument,
+    target: Annotated[str | None, typer.Option(help="Only this target, whole, and at once in every mode.")] = None,
+) -> None:
+    """Have an entity's golden record and view entry written again from its state, and so delivered to all targets."""
+    if target is None:
+        _command(settings, "force_sync", key)
+        return
+    from syncline.target_letters import forced, write_letters
+
+    said = check_target(settings, read_targets(settings), target)
+    try:
+        letters = run(settings, forced(settings, target, said, {check_key(key)}))
+    except LookupError:
+        raise CommandError(f"{key!r} has no golden record; syncline get says more") from None
+    if not letters:
+        raise CommandError(f"target {target} gets no entities of type {key.partition(':')[0]!r}")
+    run(settings, write_letters(settings, ((letter, True) for letter in letters)))
+    write_json({"key": key, "kind": "force_sync", "target": target})
 
 
 @with_settings

@@ -9,7 +9,7 @@ import psutil
 
 from agents.settings import Settings
 from syncline.embedded import free_port
-from syncline.processes import WorkerProcess, settings_of_each
+from syncline.processes import WorkerProcess, workers_of
 from tests.conftest import Deployment
 from tests.integration.shell import Shell, worker_settings
 from tests.integration.test_web import ready
@@ -66,6 +66,6 @@ def test_a_process_that_ends_ends_the_others(deployment: Deployment, tmp_path: P
 def test_each_process_has_its_own_port_and_directory(tmp_path: Path) -> None:
     """Two workers can share neither."""
     settings = Settings(processes=3, web_port=7000, store="rocksdb", data_dir=tmp_path)
-    each = settings_of_each(settings)
+    each = [start.settings for start in workers_of(settings)]
     assert [(one.processes, one.web_port) for one in each] == [(1, 7000), (1, 7001), (1, 7002)]
     assert [one.data_dir for one in each] == [tmp_path / f"process-{number}" for number in range(3)]

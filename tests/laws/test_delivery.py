@@ -188,9 +188,7 @@ def play(world: World, steps: list[tuple[Any, ...]]) -> None:
 
 
 @given(records=histories(), text=st.sampled_from(PLANS), steps=STEPS)
-def test_the_target_ends_with_what_records_have(
-    records: list[Record], text: str, steps: list[tuple[Any, ...]]
-) -> None:
+def test_the_target_ends_with_what_records_have(records: list[Record], text: str, steps: list[tuple[Any, ...]]) -> None:
     """Whatever fails or crashes, in whatever mode: the newest state of each entity arrives, or was refused."""
     world = World(records, plan(text))
     world.begin()
