@@ -49,9 +49,9 @@ TROUBLE_SECONDS: Final = 1.0
 class Courier(Service):
     """The deliveries of one target in one process.
 
-    mapping, said, plan: what syncline.yaml says of it. read_to_end: whether all of a partition of `records` that is
-    there was handed over. orders_known: set once topic `control` is read. All methods return or wait, and raise nothing:
-    a target or Kafka being away is logged, tried again and told by `trouble`.
+    mapping, said, plan: what syncline.yaml says of it. read_to_end: whether all that a partition of `records` has was
+    handed over. orders_known: set once topic `control` is read. All methods return or wait, and raise nothing: a target
+    or Kafka being away is logged, tried again and told by `trouble`.
     """
 
     def __init__(

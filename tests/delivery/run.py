@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -14,18 +15,24 @@ from typing import Any
 import orjson
 import yaml
 from aiokafka import AIOKafkaProducer
+from typer.testing import CliRunner
 
 from agents.deletions import deletion_headers
+from agents.delivery.app import group_of
+from agents.delivery.notes import read_notes
+from agents.names import TopicNames
 from agents.settings import Settings
 from agents.topics import prepare_topics
 from schemas.codec import encode_record
 from schemas.policy_document import read_document
 from schemas.target_document import TargetDocument
+from syncline.cli import app
+from syncline.processes import environment_of
 from syncline.target_letters import letters_of
 from syncline.target_progress import PartitionProgress, progress_of, read_orders
 from tests.conftest import Deployment
 from tests.faults.worker import Worker
-from tests.integration.shell import Shell, worker_settings
+from tests.integration.shell import worker_settings
 from tests.targets.deliveries import golden
 from tests.targets.web_service import Service, running_service
 
@@ -45,7 +52,6 @@ class DeliveryRun:
     service: Service
     producer: AIOKafkaProducer
     settings: Settings
-    shell: Shell
     said: TargetDocument
     held: dict[str, dict[str, Any]] = field(default_factory=dict)
     workers: list[Worker] = field(default_factory=list)
@@ -121,6 +127,18 @@ class DeliveryRun:
 
         await self.until_status(holds, f"not {count} pending")
 
+    async def until_waiting(self, least: int) -> None:
+        """Wait until the worker says that so many deliveries are pending, or more."""
+        names, deadline = TopicNames.with_prefix(self.deployment.topic_prefix), time.monotonic() + PATIENCE_SECONDS
+        group = group_of(self.deployment.app_id, "crm")
+        while True:
+            noted = await read_notes(self.deployment.kafka, names, group, "crm", 1, range(PARTITIONS))
+            told = [(one.subjects.get("status") or {}).get("pending", 0) for one in noted.values()]
+            if sum(told) >= least:
+                return
+            assert time.monotonic() < deadline, f"{told} of {least} pending: {self.logs()}"
+            await asyncio.sleep(LOOK_SECONDS)
+
     async def until_letters(self, count: int) -> None:
         """Wait until there are so many dead letters, none of which is still to be driven."""
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -134,7 +152,11 @@ class DeliveryRun:
 
     async def cli(self, *arguments: str) -> str:
         """Stdout of a command that must succeed without a message."""
-        return await asyncio.to_thread(self.shell.out, *arguments)
+        names = {name: None for name in os.environ if name.startswith("SYNCLINE_")}
+        environment = {**names, **environment_of(self.settings)}
+        done = await asyncio.to_thread(CliRunner().invoke, app, list(arguments), env=environment)
+        assert (done.exit_code, done.stderr) == (0, ""), done.output
+        return done.stdout
 
     async def told(self, *arguments: str) -> Any:
         """The same of a command that says JSON."""
@@ -160,7 +182,6 @@ async def delivering(
         config.write_text(yaml.safe_dump({"targets": {"crm": said}}))
         settings = worker_settings(deployment, config=str(config), partitions=PARTITIONS)
         await prepare_topics(settings)
-        shell = Shell(deployment, SYNCLINE_CONFIG=str(config), SYNCLINE_PARTITIONS=str(PARTITIONS))
         producer = AIOKafkaProducer(bootstrap_servers=deployment.kafka, enable_idempotence=deployment.real_kafka)
         await producer.start()
         run = DeliveryRun(
@@ -169,7 +190,6 @@ async def delivering(
             service,
             producer,
             settings,
-            shell,
             read_document({"targets": {"crm": said}}).targets["crm"],
         )
         try:
