@@ -149,14 +149,15 @@ def run_until_stopped(each: Sequence[Start], look: Callable[[], None] = lambda: 
         while not stopped and all(worker.code is None for worker in workers):
             look()
             time.sleep(LOOK_SECONDS)
-        ended = [worker.code for worker in workers if worker.code is not None]
+        # Whoever tells it to stop while it drains comes too late to have been the reason.
+        ended = [] if stopped else [worker.code for worker in workers if worker.code is not None]
     finally:
         for worker in workers:
             worker.terminate()
         codes = [worker.stop() for worker in workers]
         for number, previous in before.items():
             signal.signal(number, previous)
-    if ended and not stopped:
+    if ended:
         say(f"syncline: a worker ended with code {ended[0]}; its log above says why")
         return ended[0] or 1
     return max(codes)
