@@ -179,15 +179,7 @@ class JsonLinesDocument(TargetDocument):
     compress: bool = Field(False, description="rotated files with gzip")
 
 
-class CustomDocument(TargetDocument):
-    """A user's own target: `kind` is the name of an entry point of group `syncline.targets`."""
-
-    kind: str = Field(min_length=1)
-    secret_env: Variable | None = Field(None, description="variable with the secret that the target needs")
-    settings: dict[NameKey, Any] = Field({}, description="whatever the target needs to know; no secrets")
-
-
-DOCUMENTS: dict[str, type[TargetDocument]] = {
+OURS: dict[str, type[TargetDocument]] = {
     "http": HttpDocument,
     "postgresql": PostgresqlDocument,
     "kafka": KafkaDocument,
@@ -196,9 +188,17 @@ DOCUMENTS: dict[str, type[TargetDocument]] = {
 }
 
 
+class CustomDocument(TargetDocument):
+    """A user's own target: `kind` is the name of an entry point of group `syncline.targets`."""
+
+    kind: str = Field(min_length=1, json_schema_extra={"not": {"enum": [*OURS]}})
+    secret_env: Variable | None = Field(None, description="variable with the secret that the target needs")
+    settings: dict[NameKey, Any] = Field({}, description="whatever the target needs to know; no secrets")
+
+
 def _kind(value: Any) -> str | None:
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-    return None if not isinstance(kind, str) else kind if kind in DOCUMENTS else "custom"
+    return None if not isinstance(kind, str) else kind if kind in OURS else "custom"
 
 
 AnyTarget = Annotated[

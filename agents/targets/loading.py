@@ -11,7 +11,7 @@ from typing import Final
 from agents.targets.target import Target, TargetUnusable
 from schemas.suggestion import suggestion
 from schemas.target_document import (
-    DOCUMENTS,
+    OURS,
     CustomDocument,
     HttpDocument,
     JsonLinesDocument,
@@ -79,7 +79,7 @@ def entry_point(said: CustomDocument) -> EntryPoint:
     """What a user's own target is made by. Raises TargetUnusable: nothing of that name is installed."""
     found = {point.name: point for point in entry_points(group=GROUP)}
     if said.kind not in found:
-        raise TargetUnusable(f"kind: {said.kind!r} is not known; {suggestion(said.kind, {*DOCUMENTS, *found})}")
+        raise TargetUnusable(f"kind: {said.kind!r} is not known; {suggestion(said.kind, {*OURS, *found})}")
     return found[said.kind]
 
 

@@ -21,7 +21,7 @@ from agents.targets.target import Receipt, TargetUnavailable, TargetUnusable
 from schemas.target_document import HttpDocument
 from tests.targets.deliveries import delivery
 from tests.targets.documented import documented
-from tests.targets.web_service import Service, answering, crashing, resetting, running_service, silent
+from tests.targets.web_service import Service, answering, crashing, resetting, running_service
 
 SECRET = "whsec_" + base64.b64encode(b"a key of 24 bytes or more").decode()
 BATCH = [delivery(f"customer:{number}", number, {"count": number}) for number in range(8)]
@@ -37,7 +37,7 @@ async def service() -> AsyncIterator[Service]:
 @pytest.fixture
 async def target(service: Service) -> AsyncIterator[HttpTarget]:
     """A target that signs what it sends there."""
-    made = HttpTarget(HttpDocument(kind="http", url=service.url, timeout=500), SECRET, {"Authorization": "Bearer t"})
+    made = HttpTarget(HttpDocument(kind="http", url=service.url, timeout=30_000), SECRET, {"Authorization": "Bearer t"})
     await made.open()
     yield made
     await made.close()
@@ -62,7 +62,7 @@ async def test_a_request(service: Service, target: HttpTarget, monkeypatch: pyte
 
 async def test_the_same_batch_has_the_same_key(service: Service, target: HttpTarget) -> None:
     """An attempt that is made again is known by its key, and another batch by another one."""
-    service.next += [crashing, silent, resetting]
+    service.next += [crashing, answering(500), resetting]
     for _ in range(3):
         with pytest.raises(TargetUnavailable):
             await target.deliver(BATCH)
@@ -167,11 +167,11 @@ async def test_an_answer_for_each_that_is_none(
 
 async def test_nobody_listens(service: Service, target: HttpTarget) -> None:
     """A port without a service makes the target unavailable, in one line without the address's secrets."""
-    silent_target = HttpTarget(HttpDocument(kind="http", url="http://127.0.0.1:1/?token=tell-nobody", timeout=500))
-    await silent_target.open()
+    lost = HttpTarget(HttpDocument(kind="http", url="http://127.0.0.1:1/?token=tell-nobody"))
+    await lost.open()
     with pytest.raises(TargetUnavailable, match="no answer: ClientConnectorError") as raised:
-        await silent_target.deliver(BATCH)
-    await silent_target.close()
+        await lost.deliver(BATCH)
+    await lost.close()
     assert "tell-nobody" not in str(raised.value)
 
 

@@ -160,15 +160,16 @@ async def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_file_that_another_process_holds(tmp_path: Path) -> None:
-    """A lock that is not let go of within the deadline makes the target unavailable."""
+    """A lock that is not let go of within the deadline makes the target unavailable, and then it goes on."""
     path = tmp_path / "out.jsonl"
-    writer = target(path, timeout=200)
-    await writer.open()
+    impatient, patient = target(path, timeout=200), target(path)
+    await patient.open()
     with file_lock(f"{path}.lock", 0), pytest.raises(TargetUnavailable, match=r"not on disk within 0\.2 s"):
-        await writer.deliver([delivery("customer:1", 1, {})])
-    await writer.deliver([delivery("customer:1", 1, {})])
-    await writer.close()
-    assert {line["key"] for line in lines(path)} == {"customer:1"}
+        await impatient.open()
+    await impatient.close()
+    await patient.deliver([delivery("customer:1", 1, {})])
+    await patient.close()
+    assert [line["key"] for line in lines(path)] == ["customer:1"]
 
 
 async def test_two_workers_write_one_file(tmp_path: Path) -> None:
