@@ -81,26 +81,30 @@ class StreamIngest(TurnTaking):
         self._redis = redis
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._grouped = False
-        #: Read, and not yet acknowledged to Redis.
+        #: Read, and not yet acknowledged to Redis; and what it came to, once Kafka has that.
         self._held: list[Entry] = []
+        self._sent: Batch[Entry] | None = None
         self._cursor = BEGINNING
-        self._claimed_at = self._looked_at = 0.0
+        self._claimed_at = 0.0
         self._greatest = BEGINNING
         self._mourned = 0
 
     @Service.task
     async def _follow(self) -> None:
         try:
-            await self._repeat("stream", self._turn, IDLE_SECONDS)
+            await self._repeat("entries", self._turn, IDLE_SECONDS)
         finally:
             await self._redis.aclose()
+
+    @Service.task
+    async def _look_after(self) -> None:
+        await self._repeat("state", self._look, LOOK_SECONDS)
 
     async def _turn(self) -> bool:
         if not self._ready():
             return False
         try:
             await self._have_group()
-            await self._look()  # before reading: afterwards it is not seen what went unread
             self._held = self._held or await self._claim() or await self._read()
             await self._copy()
         except ResponseError as error:
@@ -112,20 +116,27 @@ class StreamIngest(TurnTaking):
     # ---- reading ----
 
     async def _have_group(self) -> None:
+        """Make the group if it is missing. A Redis that is full would not even say that it is there."""
         if self._grouped:
             return
-        try:
-            # From the first entry on, also those that were added before the group was made.
-            await self._redis.xgroup_create(self._document.stream, self._document.group, id="0", mkstream=True)
-        except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):
-                raise
+        state = await look(self._redis, self._document)
+        if state is not None:
+            self._compare(state)  # before reading: afterwards it is not seen what went unread
         else:
             if self._greatest != BEGINNING or await self._was_there():
                 self._alarm("the stream or its group was gone and is made anew: entries that were not copied are lost")
             self._greatest = BEGINNING
+            await self._make_group()
         await self._made()
         self._grouped = True
+
+    async def _make_group(self) -> None:
+        try:
+            # From the first entry on, also those that were added before the group was made.
+            await self._redis.xgroup_create(self._document.stream, self._document.group, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):  # another worker was quicker
+                raise
 
     async def _read(self) -> list[Entry]:
         document = self._document
@@ -164,12 +175,14 @@ class StreamIngest(TurnTaking):
     async def _copy(self) -> None:
         if not self._held:
             return
-        batch: Batch[Entry] = Batch()
-        await take_all(self._held, self._take, batch)
-        await self._producer.send(batch.changes)
-        await self._settle(batch)
-        self._held = []
-        self._metrics.count_ingest(self._source, batch.counts)
+        if self._sent is None:
+            batch: Batch[Entry] = Batch()
+            await take_all(self._held, self._take, batch)
+            await self._producer.send(batch.changes)
+            self._sent = batch
+        await self._settle(self._sent)
+        self._metrics.count_ingest(self._source, self._sent.counts)
+        self._held, self._sent = [], None
 
     def _take(self, entry: Entry) -> Taken | Dropped:
         milliseconds, sequence = entry_id(entry.id)
@@ -191,21 +204,19 @@ class StreamIngest(TurnTaking):
 
     # ---- looking after the stream ----
 
-    async def _look(self) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - self._looked_at < LOOK_SECONDS:
-            return
+    async def _look(self) -> bool:
+        if not self._grouped:
+            return False
         state = await look(self._redis, self._document)
-        self._looked_at = now
         if state is None:
             self._grouped = False
-            return
+            return False
         self._measure(state)
         self._compare(state)
         await self._trim(state)
-        await self._redis.eval(
-            FORGET, 1, self._document.stream, self._document.group, max(FORGET_MS, 10 * self._document.min_idle)
-        )
+        document = self._document
+        await self._redis.eval(FORGET, 1, document.stream, document.group, max(FORGET_MS, 10 * document.min_idle))
+        return False
 
     def _measure(self, state: StreamState) -> None:
         metrics, source = self._metrics, self._source

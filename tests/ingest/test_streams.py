@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from agents.log_ends import log_ends
 from agents.topics import prepare_topics
 from streams.ingest import Dropped
+from syncline.topic_reader import partitions_of
 from tests.conftest import Deployment
 from tests.ingest.arrivals import add, taken, until, update
 from tests.ingest.reading import STREAM, Reading
@@ -151,6 +153,29 @@ async def test_redis_killed_and_back(
     finally:
         server.stop()
     assert ("is made anew" in caplog.text) is not durable
+
+
+async def test_a_redis_that_is_full_has_nothing_copied_twice(deployment: Deployment, own_redis: RedisServer) -> None:
+    """What Kafka has is only acknowledged again and again, until Redis takes that."""
+    reading = Reading(deployment, own_redis.url(), min_idle="10m")
+    await prepare_topics(reading.settings)
+    expected = await add(reading.redis, STREAM, [update(1, {"n": number}) for number in range(10)])
+    await reading.redis.xgroup_create(STREAM, reading.document.group, id="0")
+    await reading.redis.config_set("maxmemory", 1)
+    async with reading.worker() as worker:
+
+        async def refused_twice() -> bool:
+            refused: Any = (await reading.redis.info("errorstats")).get("errorstat_EXECABORT")
+            return refused is not None and refused["count"] >= 2
+
+        await until(refused_twice)
+        assert not worker.healthy
+        await reading.redis.config_set("maxmemory", 0)
+        await reading.read_up()
+    await reading.verify(expected)
+    ends = await log_ends(deployment.kafka, await partitions_of(deployment.kafka, reading.names.changes))
+    assert sum(ends.values()) == 10
+    await reading.redis.aclose()
 
 
 async def test_a_stream_that_was_wiped_while_nobody_looked(reading: Reading, caplog: pytest.LogCaptureFixture) -> None:
