@@ -42,7 +42,7 @@ lock: ## renew both lock files from pyproject.toml
 	@.cache/lock/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@.cache/lock/bin/uv pip compile --quiet pyproject.toml --all-extras --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --custom-compile-command 'make lock' -o requirements.lock
-	@.cache/lock/bin/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 \
+	@.cache/lock/bin/uv pip compile --quiet pyproject.toml --extra postgresql --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --custom-compile-command 'make lock' \
 		--constraint requirements.lock -o deploy/requirements.lock
 

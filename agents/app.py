@@ -26,6 +26,7 @@ from agents.ending import EX_CONFIG, EX_SOFTWARE, end_process, ended_after
 from agents.entity_table import EmptyState, EntityTable, PositionOf
 from agents.handover import Deliveries, HandOver, View
 from agents.ingest.compose import ingest_checks, ingest_services_or_end
+from agents.journal.compose import journal_checks, journal_services_or_end
 from agents.lane import LaneApp, LaneSchema
 from agents.materialize import Materializer
 from agents.metrics import Metrics
@@ -175,6 +176,7 @@ def build(
     app.control = Control(settings.kafka, names.control)
     app.services = [TopicWatch(settings), app.control]
     app.services += ingest_services_or_end(settings, names, policy.limits, metrics, app.control, app.recovered)
+    app.services += journal_services_or_end(settings, names, policy, metrics, app.control)
     if view is None and settings.redis is not None:
         view, deliveries = add_view(app, settings.redis, names, metrics, policy.view_ttl_ms)
     hand_over = HandOver(view, deliveries, metrics, waiting=VIEW_WRITES_WAITING)
@@ -322,6 +324,7 @@ def checks(app: SynclineApp) -> list[web.Check]:
         web.Check("membership", app.still_member(), True, "confirmed by the consumer group"),
         *app.view_checks(),
         *ingest_checks(app.services),
+        *journal_checks(app.services),
     ]
 
 

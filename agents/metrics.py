@@ -71,7 +71,30 @@ class Metrics:
         self.stream_dead = Gauge(
             "syncline_ingest_dead_entries", "Entries in the dead-letter stream.", ["source"], registry=r
         )
+        self._add_change_log(r)
         self.ready = Gauge("syncline_ready", "1 when the worker has recovered its table, else 0.", registry=r)
+
+    def _add_change_log(self, r: CollectorRegistry) -> None:
+        self.journal_records = Counter(
+            "syncline_journal_records",
+            "Records that the change log has taken, by topic.",
+            ["topic"],
+            registry=r,
+        )
+        self.journal_lag = Gauge(
+            "syncline_journal_lag_records", "Records not yet in the change log, by topic.", ["topic"], registry=r
+        )
+        self.journal_store = Gauge(
+            "syncline_journal_store", "1 for the store that the change log is written to.", ["store"], registry=r
+        )
+        self.journal_failures = Counter(
+            "syncline_journal_failures", "Turns in which the change log's store took nothing.", registry=r
+        )
+        self.journal_expired = Counter(
+            "syncline_journal_expired_rows",
+            "Rows of the change log deleted as too old or too many.",
+            registry=r,
+        )
 
     def count_ingest(self, source: str, counts: Mapping[str, int]) -> None:
         """Add what became of arrivals of one source, by outcome. source: one that syncline.yaml declares."""

@@ -12,14 +12,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from agents.config_file import worker_section
 from schemas.document import KafkaAddresses
+from schemas.journal_document import StoreUrl
 from schemas.policy_document import PolicyError
 from schemas.suggestion import suggestion
 from streams.topics import DEFAULT_PARTITIONS, DEFAULT_PREFIX
 
 PREFIX = "SYNCLINE_"
 
-#: Read by the console and by the change log's agents, so they are no mistakes here.
-READ_ELSEWHERE = frozenset({"SYNCLINE_CHANGELOG", "SYNCLINE_CONSOLE_PORT"})
+#: Read by the console, so it is no mistake here.
+READ_ELSEWHERE = frozenset({"SYNCLINE_CONSOLE_PORT"})
 
 
 class SettingsError(ValueError):
@@ -34,6 +35,10 @@ class Settings(BaseSettings):
 
     kafka: KafkaAddresses = Field("127.0.0.1:9092", description="host:port of the broker; several with commas between")
     redis: str | None = Field(None, description="URL of the view's Redis; none: no view is kept")
+    changelog: StoreUrl | None = Field(
+        None,
+        description="store of the change log: memory://, redis:// or postgresql://; none: as section journal says",
+    )
     app_id: str = Field("syncline", min_length=1, description="Faust app id, which is the consumer group")
     store: Literal["memory", "rocksdb"] = Field("memory", description="where the states of entities are")
     data_dir: Path | None = Field(None, description="directory of the store rocksdb, for this worker alone")

@@ -4,11 +4,12 @@ throughput  one job on all systems; ends with code 1 if an output is not what a 
 latency     from the send of a change to its golden record and to the view in Redis, at a low and steady rate
 fencing     what it costs a batch that a replaced worker's records are refused: epochs beside transactions
 growth      what a change costs with more entities, sources, fields and workers
+journal     what the change log costs: its stores beside the resolver, and the worker with it and without
 recovery    how long Syncline takes from a start to the first change, with its states in memory and in RocksDB
 profile     where Syncline's CPU time goes on the job
 plot        tables and pictures of docs/performance.md from the results of throughput and growth
 
-The first five write benchmarks/results/<what>.md and .json.
+The first six write benchmarks/results/<what>.md and .json.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import logging
 import os
 import sys
 
-from benchmarks import fencing, growth, latency, plot, recovery, report, throughput
+from benchmarks import fencing, growth, journal, latency, plot, recovery, report, throughput
 from benchmarks.job import SEED, Job
 from benchmarks.measure import RunFailed
 from benchmarks.peers.installed import NotInstalled
@@ -27,7 +28,7 @@ from benchmarks.peers.systems import PEERS, Peer
 from benchmarks.profiling import profile
 from benchmarks.stage import say
 
-WHAT = ("throughput", "latency", "recovery", "fencing", "growth", "profile", "plot")
+WHAT = ("throughput", "latency", "recovery", "fencing", "growth", "journal", "profile", "plot")
 #: Entities, where the command line does not say: of the job, and in the changelog of a recovery.
 ENTITIES, RECOVERED = 50_000, 1_000_000
 
@@ -48,6 +49,8 @@ def main() -> int:
                 return measure_fencing(given, job)
             case "growth":
                 return measure_growth(given, job)
+            case "journal":
+                return measure_journal(given, job)
             case "plot":
                 say(f"written: {', '.join(map(str, plot.plot()))}")
                 return 0
@@ -91,6 +94,14 @@ def measure_fencing(given: argparse.Namespace, job: Job) -> int:
     costs = asyncio.run(fencing.fencing(given.rate, given.seconds, given.rounds))
     say(f"written: {fencing.write(given.name, costs, report.environment(job, before))}")
     return 0
+
+
+def measure_journal(given: argparse.Namespace, job: Job) -> int:
+    """Run, show and write; returns the exit code: 1 if an output was not right."""
+    before = os.getloadavg()
+    costs, runs = asyncio.run(journal.journal(job, given.rounds))
+    say(f"written: {journal.write(given.name, costs, runs, report.environment(job, before))}")
+    return 0 if all(result.right for result, _ in runs) else 1
 
 
 def measure_growth(given: argparse.Namespace, job: Job) -> int:

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from schemas.document import Document, Duration, EntityType, Most, NameKey, Names, mapping, or_nothing
 from schemas.ingest_document import IngestDocument
+from schemas.journal_document import AnyJournal, JournalDocument
 from schemas.refusal import DEFAULT_LIMITS
 from schemas.resolver_document import ResolverName, RuleDocument
 from schemas.suggestion import suggestion
@@ -116,6 +117,7 @@ class PolicyDocument(Document):
     targets: Annotated[dict[TargetName, AnyTarget], BeforeValidator(_sections)] = Field(
         {}, description="where golden records are delivered to; no part of the policy"
     )
+    journal: AnyJournal = Field(JournalDocument(), description="the change log; no part of the policy")
     worker: Annotated[dict[NameKey, Any] | None, BeforeValidator(_settings)] = Field(
         None, description="settings of the workers; no part of the policy"
     )

@@ -17,7 +17,7 @@ from streams.resolvers.custom import Functions, UserFunction
 from streams.resolvers.decision import Ranks
 
 #: Sections of the file that do not decide who wins.
-NO_POLICY: Final = ("worker", "targets")
+NO_POLICY: Final = ("worker", "targets", "journal")
 
 
 @dataclass(frozen=True, slots=True)

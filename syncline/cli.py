@@ -10,7 +10,20 @@ import typer
 from typer._click.exceptions import ClickException, NoArgsIsHelpError
 from typer.core import TyperGroup
 
-from syncline.commands import compare, config, health, ingest, look, policy, publish, show, targets, workers
+from syncline.commands import (
+    compare,
+    config,
+    health,
+    history,
+    ingest,
+    journal,
+    look,
+    policy,
+    publish,
+    show,
+    targets,
+    workers,
+)
 from syncline.terminal import CommandError, say
 
 EXAMPLES = """\
@@ -63,6 +76,7 @@ app.command()(workers.deliver)
 app.command()(publish.publish)
 app.command()(look.get)
 app.command()(look.explain)
+app.command()(history.history)
 app.command()(compare.export)
 app.command()(compare.digest)
 app.command()(compare.wait)
@@ -99,6 +113,18 @@ app.add_typer(rules, name="policy")
 arrivals = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Sources with a topic or stream of their own.")
 arrivals.command()(ingest.status)
 app.add_typer(arrivals, name="ingest")
+
+change_log = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The change log, and where it is kept.")
+for command in (
+    journal.status,
+    journal.switch,
+    journal.changes,
+    journal.conflicts,
+    journal.stats,
+    journal.cleanup,
+):
+    change_log.command()(command)
+app.add_typer(change_log, name="journal")
 
 view = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Look after the Redis view.")
 view.command()(health.rebuild)

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from agents.config_file import load_policy
+from agents.journal.loading import Declared, JournalError, load_plan
 from agents.settings import Settings
 from agents.topics import find_topics, topic_faults
 from streams.policy import PolicyError
@@ -26,7 +27,7 @@ from syncline.terminal import address, no_broker
 
 TIMEOUT_SECONDS = 15.0
 LOG_APPEND_TIME = 1
-DEFAULT_PORTS = {"postgresql": 5432, "postgres": 5432, "redis": 6379, "rediss": 6379}
+DEFAULT_PORTS = {"postgresql": 5432, "redis": 6379}
 
 
 class Finding(NamedTuple):
@@ -37,15 +38,15 @@ class Finding(NamedTuple):
     detail: str
 
 
-async def examine(settings: Settings, changelog: str | None) -> list[Finding]:
-    """All findings, in the order in which the parts depend on each other. changelog: its URL, None for none."""
+async def examine(settings: Settings) -> list[Finding]:
+    """All findings, in the order in which the parts depend on each other."""
     findings = [await _bounded("broker", _broker(settings))]
     if findings[0].ok:
         findings.append(await _bounded("topics", _topics(settings)))
     else:
         findings.append(Finding("topics", False, "not examined, for there is no broker"))
     findings.append(await _bounded("redis", _redis(settings.redis)))
-    findings.append(await _bounded("change log", _changelog(changelog)))
+    findings.append(await _bounded("change log", _changelog(settings)))
     findings.append(_policy(settings))
     if findings[0].ok:
         findings.append(await _bounded("clock", _clock(settings)))
@@ -115,20 +116,27 @@ async def _redis(url: str | None) -> tuple[bool, str]:
     return True, detail
 
 
-async def _changelog(url: str | None) -> tuple[bool, str]:
-    if url is None:
-        return True, "not configured (SYNCLINE_CHANGELOG)"
-    parts = urlsplit(url)
-    if parts.scheme == "memory":
-        return True, "memory: kept by each worker until it ends"
-    port = parts.port or DEFAULT_PORTS.get(parts.scheme)
-    if parts.hostname is None or port is None:
-        return False, f"{parts.scheme or 'nothing'}:// is no change log; use memory://, redis://… or postgresql://…"
+async def _changelog(settings: Settings) -> tuple[bool, str]:
+    try:
+        plan = load_plan(settings)
+    except JournalError as error:
+        return False, str(error)
+    if plan is None:
+        return True, "not configured (SYNCLINE_CHANGELOG, or section journal of syncline.yaml)"
+    return True, "; ".join([await _store(declared) for declared in plan.stores.values()])
+
+
+async def _store(declared: Declared) -> str:
+    """Raises OSError: nothing takes connections there."""
+    if declared.kind == "memory":
+        return f"{declared.name}: memory, kept by each worker until it ends"
+    parts = urlsplit(declared.url)
+    port = parts.port or DEFAULT_PORTS[declared.kind]
     _, writer = await asyncio.open_connection(parts.hostname, port)
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
-    return True, f"{parts.scheme} at {parts.hostname}:{port} takes connections"
+    return f"{declared.name}: {declared.kind} at {parts.hostname}:{port} takes connections"
 
 
 def _policy(settings: Settings) -> Finding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import typer
@@ -19,7 +18,7 @@ def doctor(settings: Settings, output: OutputOption = Output.table) -> None:
     """Check broker, topics, Redis, change log and clock: one line each; exit code 1 on any failure."""
     from syncline.diagnosis import examine
 
-    findings = run(settings, examine(settings, os.environ.get("SYNCLINE_CHANGELOG")))
+    findings = run(settings, examine(settings))
     if output is Output.json:
         write_json([finding._asdict() for finding in findings])
     else:

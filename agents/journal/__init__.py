@@ -1,0 +1,1 @@
+"""The change log: its stores, and what writes and cleans them."""
