@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -111,7 +112,8 @@ def misfits(connection: Connection, table: Table, kinds: Mapping[str, str]) -> l
             remedy = f"ALTER TABLE {quoted.format_table(table)} ADD COLUMN {quoted.quote(column)} {sql_name(kind)}"
             problems.append(f"it has no column {column}: {remedy}")
             continue
-        actual = found[column]["type"].compile(connection.dialect).partition("(")[0]
+        actual = found[column]["type"].compile(connection.dialect)
+        actual = re.sub(r"\([^)]*\)", "", actual)  # varchar(40), timestamp(3) with time zone
         if actual not in COLUMN_TYPES[kind].accepted:
             problems.append(f"column {column} is {actual.lower()}, it must be {sql_name(kind)}")
     for column, said in found.items():

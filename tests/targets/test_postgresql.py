@@ -82,6 +82,28 @@ async def test_a_table_is_made(place: Place, database: asyncpg.Connection) -> No
     assert await rows(database) == [("customer:1", "Ana", 7)]
 
 
+async def test_a_column_of_every_type(place: Place, database: asyncpg.Connection) -> None:
+    """A table that was made with all types is opened again as it is, and a value of each comes through."""
+    kinds = {kind: kind for kind in COLUMN_TYPES}
+    values = {
+        "text": "x",
+        "bigint": 1,
+        "double": 0.5,
+        "boolean": True,
+        "jsonb": [1],
+        "json": {"a": "\0"},
+        "timestamptz": 1500,
+    }
+    for at in range(2):
+        typed = await place.opened(columns=kinds)
+        assert (await typed.deliver([delivery("customer:1", at, values)])).refused == {}
+        await typed.close()
+    (row,) = await database.fetch("SELECT * FROM customers")
+    assert {**row, "timestamptz": row["timestamptz"].timestamp(), "key": ""} == {
+        **values, "timestamptz": 1.5, "jsonb": "[1]", "json": '{"a":"\\u0000"}', "key": ""
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("ddl", "problem"),
     [
@@ -107,9 +129,9 @@ async def test_a_table_of_ones_own(place: Place, database: asyncpg.Connection) -
     """Other columns are left alone, narrower types are used as they are, and constraints refuse records."""
     await database.execute(
         "CREATE TABLE customers (id bigserial PRIMARY KEY, key varchar(40) UNIQUE, name varchar(10) UNIQUE,"
-        " age integer CHECK (age < 100), noted text DEFAULT 'by hand')"
+        " born timestamp(3) with time zone, age integer CHECK (age < 100), noted text DEFAULT 'by hand')"
     )
-    own = await place.opened(columns=COLUMNS)
+    own = await place.opened(columns={**COLUMNS, "born": "timestamptz"})
     states = [{"name": "Ana", "age": 7}, {"name": "Ana"}, {"age": 100}, {"age": 2**40}, {"name": "x" * 11}, {"age": 8}]
     receipt = await own.deliver([delivery(f"customer:{at}", at, state) for at, state in enumerate(states)])
     await own.close()
