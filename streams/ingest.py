@@ -11,7 +11,8 @@ from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from schemas.change import Change, parse_change_line
-from schemas.codec import decode_change, encode_change
+from schemas.codec import encode_change
+from schemas.fast import decode_change
 from schemas.refusal import Limits, Refusal
 from schemas.strict_json import parse_json
 from streams.echo import MARK, informed, is_echo, read_sent
