@@ -22,6 +22,7 @@ from agents.boottime import boottime
 from agents.commands import commands_agent
 from agents.config_file import load_policy
 from agents.control import Control
+from agents.decisions import Decisions
 from agents.ending import EX_CONFIG, EX_SOFTWARE, end_process, ended_after
 from agents.entity_table import EmptyState, EntityTable, PositionOf
 from agents.handover import Deliveries, HandOver, View
@@ -37,6 +38,7 @@ from agents.recovery import Progress
 from agents.resolve import Kernel, Work, resolver_agent
 from agents.settings import Settings, SettingsError, load_settings
 from agents.states import Home, MemoryHome
+from agents.stewardship import add_stewardship
 from agents.topic_watch import TopicWatch, refuse_apart
 from agents.topics import prepare_topics_or_end
 from agents.view import RedisView
@@ -181,7 +183,7 @@ def build(
         view, deliveries = add_view(app, settings.redis, names, metrics, policy.view_ttl_ms)
     hand_over = HandOver(view, deliveries, metrics, waiting=VIEW_WRITES_WAITING)
     app.work = Work(kernel, table, outbox, hand_over, metrics, names)
-    add_agents(app, names)
+    add_agents(app, names, add_stewardship(app, policy))
     web.add_pages(app, metrics, lambda: checks(app))
     metrics.in_flight.set_function(lambda: len(outbox))
     metrics.entities.set_function(lambda: len(table.data))
@@ -264,11 +266,11 @@ def home_or_end(settings: Settings, names: TopicNames) -> Home:
     return RocksHome(settings.data_dir, names.changelog)
 
 
-def add_agents(app: SynclineApp, names: TopicNames) -> None:
+def add_agents(app: SynclineApp, names: TopicNames, decisions: Decisions) -> None:
     """Register the agents by name (an unnamed one is named after its module, and so is its topic)."""
     agents = {
         "resolve": (names.changes, resolver_agent(app.work)),
-        "commands": (names.commands, commands_agent(app.work)),
+        "commands": (names.commands, commands_agent(app.work, decisions)),
     }
     for name, (topic, body) in agents.items():
         app.agent(

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Any
 
+from agents.dead_letters import Row
+from agents.decisions import Decisions
 from agents.ending import EX_SOFTWARE, end_process
 from agents.resolve import Work
 from schemas.codec import decode_command
@@ -18,7 +21,15 @@ from streams.effects import BatchEffects, DeadLetter
 log = logging.getLogger(__name__)
 
 
-def commands_agent(work: Work) -> Callable[[Any], Awaitable[None]]:
+@dataclass(slots=True)
+class Carried:
+    """What a batch of commands causes. decided: records for `changes`."""
+
+    effects: BatchEffects = field(default_factory=BatchEffects)
+    decided: list[Row] = field(default_factory=list)
+
+
+def commands_agent(work: Work, decisions: Decisions) -> Callable[[Any], Awaitable[None]]:
     """The agent's body, to be registered on `commands` by name."""
 
     async def command(stream: Any) -> None:
@@ -33,29 +44,25 @@ def commands_agent(work: Work) -> Callable[[Any], Awaitable[None]]:
         partition = event.message.partition
         # The same outbox as for changes: what is sent again must not overtake, nor fall behind, a change.
         await work.outbox.room(partition)
-        effects = BatchEffects()
+        carried = Carried()
         for index, record in enumerate(event.value):
             try:
-                await carry_out(work, partition, record.key, record.value, effects)
+                await carry_out(work, decisions, partition, record, carried)
             except Refusal as refusal:
-                effects.dead_letters.append(DeadLetter(index, refusal.reason, refusal.stage, str(refusal)))
+                letter = DeadLetter(index, refusal.reason, refusal.stage, str(refusal))
+                carried.effects.dead_letters.append(letter)
 
         async def acknowledge() -> None:
             await batches.ack(event)
 
-        work.perform(event.message.tp, event.value, effects, acknowledge)
+        work.perform(event.message.tp, event.value, carried.effects, acknowledge, decided=carried.decided)
 
     return command
 
 
-async def carry_out(
-    work: Work,
-    partition: int,
-    key: bytes | None,
-    value: bytes | None,
-    effects: BatchEffects,
-) -> None:
+async def carry_out(work: Work, decisions: Decisions, partition: int, record: Any, carried: Carried) -> None:
     """Add one command's effects. Raises Refusal for a command that cannot be carried out."""
+    key, value = record.key, record.value
     if value is None:
         raise Refusal("null_value", "the command has no value", "check")
     wanted = decode_command(value)
@@ -66,12 +73,14 @@ async def carry_out(
         if state is None:
             raise Refusal("bad_command", "force_sync: this entity has never been written", "resolve")
         again = work.kernel.reemit(partition, key, state)
-        effects.records.extend(again.records)
-        effects.view.extend(again.view)
+        carried.effects.records.extend(again.records)
+        carried.effects.view.extend(again.view)
     elif wanted.kind == "invalidate":
         await invalidate(work, key)
     else:
-        raise Refusal("bad_command", f"{wanted.kind} is not carried out here", "check")
+        decision = await decisions.decide(partition, key, wanted, record.timestamp)
+        if decision is not None:
+            carried.decided.append(decision)
     work.metrics.commands.labels(wanted.kind).inc()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Protocol
 
@@ -46,7 +46,10 @@ class Kernel(Protocol):
 
 @dataclass(slots=True)
 class Work:
-    """What the agents need, handed to them by the composition root."""
+    """What the agents need, handed to them by the composition root.
+
+    resolved: offset after the last change of a partition whose outcome is in the table, since the last rebalance.
+    """
 
     kernel: Kernel
     table: EntityTable
@@ -54,6 +57,7 @@ class Work:
     hand_over: HandOver
     metrics: Metrics
     names: TopicNames
+    resolved: dict[int, int] = field(default_factory=dict)
 
     def perform(
         self,
@@ -62,11 +66,13 @@ class Work:
         effects: BatchEffects,
         acknowledge: Acknowledge,
         progress: Sequence[Row] = (),
+        decided: Sequence[Row] = (),
     ) -> None:
         """Store the states, start the sends and the hand-over, and return; acknowledge when Kafka has it all.
 
         The caller has taken a place with `outbox.room(partition)` before it asked the kernel. source: where the
-        records came from. progress: what the changelog gets after the states.
+        records came from. progress: what the changelog gets after the states. decided: changes that people's commands
+        become.
         """
         partition = source.partition
         # Before the sends: the next batch may be resolved while they are under way. Should one fail,
@@ -83,6 +89,7 @@ class Work:
             second={
                 names.changelog: [*(Row(key, state) for key, state in effects.states), *progress],
                 names.records: _record_rows(partition, effects),
+                names.changes: list(decided),
             },
         )
 
@@ -149,5 +156,6 @@ def resolver_agent(work: Work) -> Callable[[Any], Awaitable[None]]:
 
         progress = work.table.progress(partition, effects.applied, records[-1].offset)
         work.perform(event.message.tp, records, effects, acknowledge, progress)
+        work.resolved[partition] = records[-1].offset + 1
 
     return resolve

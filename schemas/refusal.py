@@ -37,6 +37,8 @@ REASONS: Final[dict[str, str]] = {
     "too_many_sources": "The entity has changes of as many sources as seen may have entries, and this is another one.",
     "state_too_large": "The entity's state would have more bytes than the limit.",
     "bad_command": "The command cannot be carried out as it stands.",
+    "superseded": "What the command decides is no more as the person saw it.",
+    "not_caught_up": "The worker has not read all changes yet, so it cannot tell what a command would decide.",
 }
 
 

@@ -6,15 +6,27 @@ of the rules applied, and says it.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 
-from streams.entity import SNAPSHOT_SHIFT, TOMBSTONE, Entity, Write
-from streams.merge import EXISTENCE, Existence, Judgement, Verdict, choose, judge, moment_of
+from schemas.policy_document import OnDelete
+from streams.entity import SNAPSHOT_SHIFT, TOMBSTONE, TOUCH, Entity, Write
+from streams.merge import (
+    EXISTENCE,
+    Existence,
+    Judgement,
+    Verdict,
+    choose,
+    judge,
+    judge_existence,
+    judge_field,
+    moment_of,
+)
 from streams.order import buries, dominates, informed_revival, revives, saw
 from streams.policy import EntityPolicy, Rule
+from streams.resolvers import RESOLVERS
 from streams.resolvers.decision import NULL, Ranks
 from streams.resolvers.size import magnitude, text_of
-from streams.stewardship import pin_decides, standing, standing_tombstones, standing_touches
+from streams.stewardship import pin_decides, pinned, standing, standing_tombstones, standing_touches
 
 WINS, PART, AGREES, LOSES, OVERRULED, LEFT_OUT = "wins", "part", "agrees", "loses", "overruled", "left out"
 WITHDRAWN = "withdrawn"
@@ -31,7 +43,8 @@ class Account(NamedTuple):
 
 class Reason(NamedTuple):
     """Why a field has its value. value: canonical JSON text, None where the field is absent (for `*`: whether
-    the entity exists). rule: the resolver's name, with its group. accounts: the winner first."""
+    the entity exists). rule: the resolver's name, with its group. accounts: the winner first. pin: the write that
+    holds the field. others: what each resolver (for `*`: each on_delete) would make of the same writes."""
 
     field: str
     value: str | None
@@ -40,6 +53,8 @@ class Reason(NamedTuple):
     pending: bool
     why: str
     accounts: list[Account]
+    pin: Write | None
+    others: dict[str, str | None]
 
 
 def explain(entity: Entity, policy: EntityPolicy) -> list[Reason]:
@@ -95,7 +110,18 @@ def _about_field(name: str, entity: Entity, judgement: Judgement, policy: Entity
         pending=verdict.pending(rule),
         why=_sentence(verdict, accounts, judgement.existence),
         accounts=accounts,
+        pin=_pin(standing(entity.fields[name], [])),
+        others={
+            resolver.name: judge_field(
+                entity.fields[name], standing_tombstones(entity), Rule(resolver, rule.ranks), policy
+            ).value
+            for resolver in {**RESOLVERS, rule.resolver.name: rule.resolver}.values()
+        },
     )
+
+
+def _pin(writes: list[Write]) -> Write | None:
+    return next((write for write in writes if pinned(write)), None)
 
 
 def _account(
@@ -191,6 +217,11 @@ def _about_existence(entity: Entity, existence: Existence, policy: EntityPolicy)
         pending=False,
         why=_existence_sentence(entity, existence, policy, accounts),
         accounts=accounts,
+        pin=_pin(standing_touches(entity) + standing_tombstones(entity)),
+        others={
+            on_delete: TOUCH if judge_existence(entity, policy.deciding(on_delete)).exists else TOMBSTONE
+            for on_delete in get_args(OnDelete)
+        },
     )
 
 

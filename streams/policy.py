@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -48,6 +48,15 @@ class EntityPolicy:
 
     def rule(self, field_name: str) -> Rule:
         return self.fields.get(field_name, self.default)
+
+    def deciding(self, on_delete: str) -> EntityPolicy:
+        """The same rules with another on_delete."""
+        return replace(
+            self,
+            on_delete=on_delete,
+            tombstone_by_time=_tombstone_by_time(on_delete),
+            touch_by_time=_touch_by_time(on_delete),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +200,20 @@ def _entity(read: PolicyDocument, entity: EntityDocument, path: str, functions: 
         fields=fields,
         groups=groups,
         on_delete=on_delete,
-        tombstone_by_time=on_delete != "source_priority",
-        touch_by_time=on_delete in ("update_wins", "last_update_wins"),
+        tombstone_by_time=_tombstone_by_time(on_delete),
+        touch_by_time=_touch_by_time(on_delete),
         ranks=ranks,
         window_ms=read.convergence_window if window_ms is None else window_ms,
         personal=_personal(entity),
     )
+
+
+def _tombstone_by_time(on_delete: str) -> bool:
+    return on_delete != "source_priority"
+
+
+def _touch_by_time(on_delete: str) -> bool:
+    return on_delete in ("update_wins", "last_update_wins")
 
 
 def _personal(entity: EntityDocument) -> frozenset[str]:

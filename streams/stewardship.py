@@ -41,6 +41,18 @@ def pin_decides(one: Write, other: Write) -> bool:
     return one.dot.by_steward != other.dot.by_steward and pinned(one if one.dot.by_steward else other)
 
 
+def decision_of(write: Write) -> str | None:
+    """The command id of the decision that a steward's write is; None for any other write."""
+    parts = write.dot.event_id.split("/")
+    return parts[2] if write.dot.by_steward and len(parts) == 3 else None
+
+
+def pinned_until(write: Write) -> int | None:
+    """When a pin ends, ms since the epoch; None for what is no pin, or one that does not say."""
+    parts = write.dot.event_id.split("/")
+    return int(parts[1]) if pinned(write) and len(parts) == 3 and parts[1].isdigit() else None
+
+
 def has_steward(writes: list[Write]) -> bool:
     """Whether a person is among the writers."""
     for write in writes:

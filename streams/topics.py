@@ -54,7 +54,8 @@ RECORDS = Topic(
 CONFLICTS = Topic("conflicts", {**KEEP_FOREVER, "max.message.bytes": str(4 * MIB)}, ("cleanup.policy",))
 # Bytes as received, with headers added to them.
 DEAD_LETTERS = Topic("dead-letters", {**KEEP_FOREVER, "max.message.bytes": str(16 * MIB)}, ("cleanup.policy",))
-COMMANDS = Topic("commands", KEEP_FOREVER, ("cleanup.policy",))
+# The append time is when a person decided.
+COMMANDS = Topic("commands", {**KEEP_FOREVER, "message.timestamp.type": "LogAppendTime"}, ("cleanup.policy",))
 # One partition, so that all workers read the same in the same order; key: a subject, the newest value counts.
 CONTROL = Topic("control", COMPACT, ("cleanup.policy",), partitions=1)
 # Of each target and entity what was acknowledged, where the committed offset does not say it; and its progress.

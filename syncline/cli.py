@@ -13,11 +13,13 @@ from typer.core import TyperGroup
 from syncline.commands import (
     compare,
     config,
+    conflicts,
     health,
     history,
     ingest,
     journal,
     look,
+    pin,
     policy,
     publish,
     show,
@@ -99,6 +101,17 @@ letters.command(name="edit")(targets.edit_letter)
 letters.command(name="redrive")(targets.redrive)
 letters.command(name="drop")(targets.drop_letter)
 delivery.add_typer(letters, name="dead-letters")
+app.command()(pin.pin)
+app.command()(pin.unpin)
+
+inbox = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="See, explain and decide conflicts.")
+inbox.command(name="list")(conflicts.list_)
+inbox.command()(conflicts.show)
+inbox.command()(conflicts.resolve)
+inbox.command()(conflicts.defer)
+inbox.command()(conflicts.reopen)
+inbox.command()(conflicts.undo)
+app.add_typer(inbox, name="conflicts")
 
 configuration = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Check and show syncline.yaml.")
 configuration.command()(config.lint)

@@ -72,6 +72,11 @@ class WorkerProcess:
         """Have it drain and end; returns at once."""
         self._process.terminate()
 
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        self._process.kill()
+        self.stop()
+
     def stop(self) -> int:
         """Have it drain and end; returns its code."""
         self.terminate()

@@ -6,7 +6,10 @@ import os
 import subprocess
 import sys
 
+from typer.testing import CliRunner
+
 from agents.settings import Settings
+from syncline.cli import app
 from syncline.processes import with_changes
 from tests.conftest import Deployment
 
@@ -31,6 +34,18 @@ class Shell:
         done = self.run(*arguments, stdin=stdin)
         assert (done.returncode, done.stderr.decode()) == (0, ""), done.stdout.decode()
         return done.stdout.decode()
+
+
+class InProcess(Shell):
+    """The same without a process for each command, which takes most of its time."""
+
+    def run(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """What the finished process would be."""
+        kept: dict[str, str | None] = dict.fromkeys(name for name in os.environ if name.startswith("SYNCLINE_"))
+        runner = CliRunner(env={**kept, **self.environment})
+        result = runner.invoke(app, list(arguments), input=stdin, prog_name="syncline")
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout_bytes, result.stderr_bytes)
 
 
 def worker_settings(deployment: Deployment, **changes: object) -> Settings:

@@ -139,6 +139,8 @@ def command(**changed: Any) -> Command:
         "field": "n",
         "value": {"a": 1.0},
         "seen": {"crm": 7},
+        "conflict_id": "0123",
+        "note": "as told",
     }
     return Command.model_validate(whole | changed)
 

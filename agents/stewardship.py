@@ -1,0 +1,44 @@
+"""What people decide, put together: commands on this worker's entities, and what ends by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiokafka.partitioner import DefaultPartitioner
+from faust.types import TP
+
+from agents.decisions import Decisions, Reading
+from agents.expiry import Expiry
+from streams.policy import Policy
+
+
+def add_stewardship(app: Any, policy: Policy) -> Decisions:
+    """Decisions of an app that has its work and its control; the expiry service is added to it."""
+    work, names, kafka = app.work, app.work.names, app.settings.kafka
+
+    def reading(partition: int) -> Reading | None:
+        tp = TP(names.changes, partition)
+        known = app.consumer._thread.positions().get(tp)
+        if known is None:
+            return None
+        position, end = known
+        if position >= end and not app.consumer.ledgers.get(tp):
+            return Reading(end, end)  # a log may end with marks, which nobody resolves
+        applied = work.table.applied(partition)
+        return Reading(max(work.resolved.get(partition, 0), 0 if applied is None else applied + 1), end)
+
+    def owns(key: bytes) -> bool:
+        # Every topic of entities has as many; this is the one that a worker writes to first.
+        numbers = sorted(app.producer._ensure_producer().client.cluster.partitions_for_topic(names.changelog) or ())
+        return bool(numbers) and DefaultPartitioner()(key, numbers, numbers) in work.table.data.recovered
+
+    decisions = Decisions(work.table.partition, reading, lambda: policy, kafka, names.control)
+    app.services.append(Expiry(app.control, kafka, names, owns))
+
+    @app.on_partitions_revoked.connect
+    async def forget(sender: Any, revoked: set[TP], **_: Any) -> None:
+        for tp in revoked:
+            decisions.forget(tp.partition)
+            work.resolved.pop(tp.partition, None)
+
+    return decisions
