@@ -163,7 +163,7 @@ def build(
     harden_process()
     names = TopicNames.with_prefix(settings.topic_prefix)
     policy = policy_or_end(settings)
-    kernel = kernel or BatchResolver(policy, names.changes, settings.cache_mib * MIB)
+    kernel = kernel or BatchResolver(policy, names.changes, settings.cache_mib * MIB, masking_key=settings.masking_key)
     app = new_app(settings, names)
     app.home = home_or_end(settings, names)
     metrics = Metrics()

@@ -30,7 +30,10 @@ class Candidate(Record):
 
 
 class Conflict(Record):
-    """winner: None where no single write is the value. value: the golden value after it, None if absent."""
+    """winner: None where no single write is the value. value: the golden value after it, None if absent.
+
+    left_out: how many records of this entity were left out before this one.
+    """
 
     conflict_id: str
     entity_type: str
@@ -45,6 +48,7 @@ class Conflict(Record):
     value: Value
     caused_by: Dot
     position: Position
+    left_out: Long = 0
 
     @property
     def key(self) -> str:

@@ -63,6 +63,14 @@ class FieldWrites(Record):
     writes: list[Write]
 
 
+class ConflictBudget(Record):
+    """How many conflict records an entity has had in its newest minute."""
+
+    minute: Long
+    found: Long
+    left_out: Long
+
+
 class EntityState(Record):
     """clocks: the distinct seen maps. dots: the changes referred to. The rest refers to both by index."""
 
@@ -72,3 +80,4 @@ class EntityState(Record):
     touches: list[Stamp]
     tombstones: list[Stamp]
     fields: list[FieldWrites]
+    conflicts: ConflictBudget | None = None

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from schemas.conflicts_document import ConflictsDocument
 from schemas.document import Document, Duration, EntityType, Most, NameKey, Names, mapping, or_nothing
 from schemas.ingest_document import IngestDocument
 from schemas.journal_document import AnyJournal, JournalDocument
@@ -114,6 +115,7 @@ class PolicyDocument(Document):
     )
     view: Annotated[ViewDocument, or_nothing(ViewDocument)] = ViewDocument()
     limits: Annotated[LimitsDocument, or_nothing(LimitsDocument)] = LimitsDocument()
+    conflicts: Annotated[ConflictsDocument, or_nothing(ConflictsDocument)] = ConflictsDocument()
     targets: Annotated[dict[TargetName, AnyTarget], BeforeValidator(_sections)] = Field(
         {}, description="where golden records are delivered to; no part of the policy"
     )

@@ -14,7 +14,8 @@ from schemas.refusal import Refusal
 from schemas.rules import CLOCK
 from schemas.wire import WireChange
 from streams.admission import NULL_KEY, admit, entity_key
-from streams.conflicts import Conflict, find
+from streams.conflict_budget import ConflictBudget
+from streams.conflicts import Conflict, counted_as, find
 from streams.effects import BatchEffects, DeadLetter, InputRecord, ViewRow
 from streams.encoding import encode_conflict, encode_record, spread_dots
 from streams.entity import Absorbed, Entity, Write, absorb
@@ -44,8 +45,8 @@ SPREAD: Final = 2
 # A state of n bytes has at most n/2 writes, so its dots spread over at most n * n / 8.
 LEAST_SPREAD: Final = 8
 
-Arrival = tuple[int, int, WireChange, int]
-"""A change with its place in the batch, its offset, and the bytes of its record."""
+Arrival = tuple[int, int, WireChange, int, int]
+"""A change with its place in the batch, its offset, and the bytes and the append time (ms) of its record."""
 
 
 class BatchResolver:
@@ -56,11 +57,13 @@ class BatchResolver:
         policy: Policy,
         changes_topic: str,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        masking_key: bytes | None = None,
     ) -> None:
         self.policy: Final = policy
         self.changes_topic: Final = changes_topic
         self.limits: Final = policy.limits
         self.cache_bytes: Final = cache_bytes
+        self.masking_key: Final = masking_key
         self._most_spread: Final = SPREAD * policy.limits.state_bytes
         self._held: Final[dict[int, HeldEntities]] = {}
 
@@ -113,7 +116,7 @@ class BatchResolver:
             except Refusal as refusal:
                 _refuse(effects, place, refusal)
                 continue
-            arrivals.append((place, record.offset, change, len(value)))
+            arrivals.append((place, record.offset, change, len(value), record.timestamp))
         return arrivals
 
     def reemit(self, partition: int, key: bytes, stored: bytes) -> BatchEffects:
@@ -155,12 +158,14 @@ class BatchResolver:
         applied = 0
         moved = replayed = False
         comes_again = part[0][1] <= entity.offset
-        for index, offset, change, _ in part:
+        for index, offset, change, _, append_time in part:
             if self._one_source_too_many(entity, change.source):
                 _refuse(effects, index, self._too_many_sources(key))
                 continue
             applied += 1
+            found = len(conflicts)
             if _apply(held, change, offset, conflicts, counts):
+                self._spend(entity, conflicts, found, append_time)
                 moved = True
                 entity.offset = max(entity.offset, offset)
             elif offset <= entity.offset:
@@ -183,10 +188,20 @@ class BatchResolver:
         for count in counts:
             effects.count(count)
         for offset, conflict in conflicts:
-            body = encode_conflict(conflict, self.policy.version, self.changes_topic, partition, offset)
-            effects.conflicts.append((key, body))
-            effects.count("conflict:" + conflict.kind)
+            effects.count(counted_as(conflict))
+            if conflict.left_out >= 0:
+                personal = conflict.field in held.policy.personal
+                version, topic, secret = self.policy.version, self.changes_topic, self.masking_key
+                body = encode_conflict(conflict, version, topic, partition, offset, personal, secret)
+                effects.conflicts.append((key, body))
         return replayed
+
+    def _spend(self, entity: Entity, conflicts: list[tuple[int, Conflict]], first: int, append_time: int) -> None:
+        """Counts conflicts from the one at `first` on against the entity's budget of records."""
+        for _, conflict in conflicts[first:]:
+            if entity.budget is None:
+                entity.budget = ConflictBudget(0, 0, 0)
+            conflict.left_out = entity.budget.left_out_before(append_time, self.policy.conflicts_per_minute)
 
     def _end_of_part(self, held: Held, arrivals: list[Arrival], begin: int) -> int:
         """Where the longest part ends that surely fits; one change at least, which is refused if it does not.
@@ -200,7 +215,7 @@ class BatchResolver:
         encoded = b"" if held.stored is None else held.stored
         size, spread = len(encoded), self._spread(encoded, held.entity)
         for place in range(begin, len(arrivals)):
-            _, _, change, received = arrivals[place]
+            _, _, change, received, _ = arrivals[place]
             size += GROWTH * received + GROWTH_BESIDES
             spread += (GROWTH + 1 + len(change.fields)) * received + GROWTH_BESIDES
             if size > self.limits.state_bytes or spread > self._most_spread:

@@ -24,9 +24,23 @@ from streams.stewardship import standing_tombstones, standing_touches
 
 @mypyc_attr(acyclic=True)
 class Conflict:
-    """One conflict record. candidates: all live writes. winner: None where no single write is the value."""
+    """One conflict record. candidates: all live writes. winner: None where no single write is the value.
 
-    __slots__ = ("candidates", "change", "conflict_id", "field", "kind", "outcome", "resolver", "value", "winner")
+    left_out: how many records of the entity were left out before it, -1 if it is left out itself.
+    """
+
+    __slots__ = (
+        "candidates",
+        "change",
+        "conflict_id",
+        "field",
+        "kind",
+        "left_out",
+        "outcome",
+        "resolver",
+        "value",
+        "winner",
+    )
 
     def __init__(
         self,
@@ -49,6 +63,7 @@ class Conflict:
         self.winner: Final = winner
         self.value: Final = value
         self.change: Final = change
+        self.left_out = 0
 
 
 def find(
@@ -75,6 +90,23 @@ def find(
 
 def _name(contested: tuple[str, Verdict]) -> str:
     return contested[0]
+
+
+def counted_as(conflict: Conflict) -> str:
+    """The counter of a conflict: its kind, resolver, field, and the two sources whose values decide its kind, between
+    tabs; people are one source. With `left out` at the end where it is not recorded."""
+    live = conflict.candidates
+    x = _latest(live)
+    y = _latest([write for write in live if write.value != x.value])
+    pair = sorted([_source_of(x), _source_of(y)])
+    parts = ["conflict:" + conflict.kind, conflict.resolver, conflict.field, pair[0] + " and " + pair[1]]
+    if conflict.left_out < 0:
+        parts.append("left out")
+    return "\t".join(parts)
+
+
+def _source_of(write: Write) -> str:
+    return "steward" if write.dot.by_steward else write.dot.source
 
 
 def kind_of(live: list[Write], field: str, resolver: str, window_ms: int) -> str:

@@ -25,13 +25,12 @@ from streams.conflicts import conflict_id
 from streams.entity import STEWARD_PREFIX, TOMBSTONE, Entity, Write, absorb
 from streams.entity_codec import decode_entity, encode_entity
 from streams.explain import name_of
+from streams.hybrid_version import next_version
 from streams.merge import EXISTENCE, Judgement, judge
 from streams.policy import EntityPolicy, Policy
 from streams.rehearsal import Arrival
 from streams.stewardship import PINNED, RELEASED, decision_of, pinned, standing, withdrawal_of
 
-#: Versions are those of a hybrid logical clock, as the publisher's: ms since the epoch and 16 bits more.
-COUNTER_BITS: Final = 16
 #: What the command that ends a pin in its time is called: this, and the command id of the pin.
 EXPIRY: Final = "expiry-"
 
@@ -190,8 +189,7 @@ def _clock(ground: Ground) -> Clock:
 
 
 def _next_version(ground: Ground) -> int:
-    known = ground.entity.clock().get(ground.source, 0)
-    return max(ground.at_ms << COUNTER_BITS, known + 1)
+    return next_version(ground.entity.clock().get(ground.source, 0), ground.at_ms)
 
 
 def _written(ground: Ground, told: str, value: Any, seen: Clock, version: int | None = None) -> Change:

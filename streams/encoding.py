@@ -18,6 +18,7 @@ from streams.causality import Clock
 from streams.conflicts import Conflict
 from streams.entity import Entity
 from streams.golden import Golden
+from streams.masking import masked
 from streams.names import name_of
 
 END: Final = 0
@@ -81,8 +82,19 @@ def encode_record(
     return out.getvalue()
 
 
-def encode_conflict(conflict: Conflict, policy_version: str, topic: str, partition: int, offset: int) -> bytes:
-    """Bytes of a conflict, framed; topic, partition and offset are those of the change that caused it."""
+def encode_conflict(
+    conflict: Conflict,
+    policy_version: str,
+    topic: str,
+    partition: int,
+    offset: int,
+    personal: bool = False,
+    masking_key: bytes | None = None,
+) -> bytes:
+    """Bytes of a conflict, framed; topic, partition and offset are those of the change that caused it.
+
+    personal: its values are masked, under the key.
+    """
     change = conflict.change
     out = BytesWriter()
     out.write(_CONFLICT_FRAME)
@@ -98,7 +110,7 @@ def encode_conflict(conflict: Conflict, policy_version: str, topic: str, partiti
     for write in conflict.candidates:
         out.write(write.dot.encoded)
         write_long(out, OP_INDEX[write.dot.op])
-        out.write(write.encoded)
+        out.write(encode_value(masked(write.value, masking_key)) if personal else write.encoded)
         out.append(1 if write.told else 0)
     out.append(END)
     if conflict.winner is None:
@@ -106,10 +118,12 @@ def encode_conflict(conflict: Conflict, policy_version: str, topic: str, partiti
     else:
         out.append(2)
         out.write(conflict.winner.dot.encoded)
-    write_value(out, "null" if conflict.value is None else conflict.value)
+    value = "null" if conflict.value is None else conflict.value
+    write_value(out, masked(value, masking_key) if personal else value)
     out.write(name_of(change.source).encoded)
     write_long(out, change.version)
     _write_place(out, topic, partition, offset)
+    write_long(out, conflict.left_out)
     return out.getvalue()
 
 

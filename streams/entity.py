@@ -21,6 +21,7 @@ from schemas.canonical import canonical
 from schemas.rules import CLOCK
 from schemas.wire import WireChange
 from streams.causality import Clock, join_clocks
+from streams.conflict_budget import ConflictBudget
 from streams.names import name_of
 
 TOUCH: Final = "true"
@@ -185,10 +186,11 @@ class Entity:
     """State of one entity.
 
     fields: name -> one write per source. offset: place in its partition of the last change that moved the state,
-    -1 for none. stewarded: a person wrote to some field, which leaves no touch.
+    -1 for none. stewarded: a person wrote to some field, which leaves no touch. budget: of conflict records; it
+    decides nothing, and is no part of the semilattice.
     """
 
-    __slots__ = ("fields", "offset", "stewarded", "tombstones", "touches")
+    __slots__ = ("budget", "fields", "offset", "stewarded", "tombstones", "touches")
 
     def __init__(self) -> None:
         self.touches: list[Write] = []
@@ -196,6 +198,7 @@ class Entity:
         self.fields: dict[str, list[Write]] = {}
         self.offset = -1
         self.stewarded = False
+        self.budget: ConflictBudget | None = None
 
     def clock(self) -> Clock:
         """source -> highest version among all that is kept."""

@@ -16,13 +16,17 @@ from mypy_extensions import mypyc_attr
 from schemas.avro_binary import read_block, read_long, read_name, skip_string, skip_value, write_long
 from schemas.rules import OPS
 from streams.causality import Clock
+from streams.conflict_budget import ConflictBudget
 from streams.encoding import END, OP_INDEX, write_clock
 from streams.entity import TOMBSTONE, TOUCH, Dot, Entity, Replaced, Write
 from streams.names import name_of
 
-SCHEMA_ID: Final = 5
+SCHEMA_ID: Final = 8
+#: Has no budget of conflict records.
+FIRST_SCHEMA_ID: Final = 5
 _ROUNDS: Final = itertools.count(1)
 _HEADER: Final = b"\x00" + SCHEMA_ID.to_bytes(4, "big")
+_FIRST_HEADER: Final = b"\x00" + FIRST_SCHEMA_ID.to_bytes(4, "big")
 # The index -1, zigzag.
 UNKNOWN: Final = 1
 
@@ -33,7 +37,7 @@ class StateCorrupt(ValueError):
 
 def position_of(data: bytes) -> int:
     """The offset in its partition of the last change in a stored state. Raises StateCorrupt."""
-    if data[:5] != _HEADER:
+    if data[:5] != _HEADER and data[:5] != _FIRST_HEADER:
         raise StateCorrupt(f"state begins with {data[:5].hex()}, and must begin with {_HEADER.hex()}")
     _, pos = read_long(data, 5)
     return read_long(data, pos)[0]
@@ -59,6 +63,7 @@ def encode_entity(entity: Entity, partition: int) -> bytes:
                 out.append(END)
             out.append(END)
     out.append(END)
+    _write_budget(out, entity.budget)
     head = BytesWriter()
     head.write(_HEADER)
     write_long(head, partition)
@@ -87,6 +92,8 @@ def decode_entity(data: bytes) -> Entity:
         pos = _read_stamps(data, pos, entity.touches, TOUCH, dots, clocks)
         pos = _read_stamps(data, pos, entity.tombstones, TOMBSTONE, dots, clocks)
         pos = _read_fields(data, pos, entity, dots, clocks)
+        if data[:5] == _HEADER:
+            pos = _read_budget(data, pos, entity)
     except (IndexError, ValueError) as error:
         raise StateCorrupt(f"state of {len(data)} bytes does not decode: {error}") from error
     if pos != len(data):
@@ -160,6 +167,26 @@ def _write_replaced(out: BytesWriter, replaced: Replaced) -> None:
         out.write(value.to_bytes(8, "big"))
         write_long(out, version)
         write_long(out, occurred_at)
+
+
+def _write_budget(out: BytesWriter, budget: ConflictBudget | None) -> None:
+    if budget is None:
+        out.append(END)
+        return
+    out.append(2)  # the second branch of the union, zigzag
+    write_long(out, budget.minute)
+    write_long(out, budget.found)
+    write_long(out, budget.left_out)
+
+
+def _read_budget(data: bytes, pos: int, entity: Entity) -> int:
+    branch, pos = read_long(data, pos)
+    if branch:
+        minute, pos = read_long(data, pos)
+        found, pos = read_long(data, pos)
+        left_out, pos = read_long(data, pos)
+        entity.budget = ConflictBudget(minute, found, left_out)
+    return pos
 
 
 def _read_clocks(data: bytes, pos: int) -> tuple[list[Clock], int]:

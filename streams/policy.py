@@ -17,7 +17,7 @@ from streams.resolvers.custom import Functions, UserFunction
 from streams.resolvers.decision import Ranks
 
 #: Sections of the file that do not decide who wins.
-NO_POLICY: Final = ("worker", "targets", "journal")
+NO_POLICY: Final = ("worker", "targets", "journal", "conflicts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class Policy:
     sources: names that may write, None where they are not declared. max_future_ms: limit of the clock guard,
     max_future_ms_of: of sources that have one of their own.
     view_ttl_ms: life of a key of the view, None for ever.
+    conflicts_per_minute: conflict records of one entity, before some are left out.
     limits: what is refused as too much.
     """
 
@@ -76,6 +77,7 @@ class Policy:
     max_future_ms: int
     max_future_ms_of: dict[str, int]
     view_ttl_ms: int | None
+    conflicts_per_minute: int
     limits: Limits
 
     def of(self, entity_type: str) -> EntityPolicy:
@@ -102,6 +104,7 @@ def parse_policy(document: object, functions: Functions = custom.none) -> Policy
             name: source.max_future for name, source in (read.sources or {}).items() if source.max_future is not None
         },
         view_ttl_ms=read.view.ttl,
+        conflicts_per_minute=read.conflicts.per_minute,
         limits=Limits(**read.limits.model_dump()),
     )
 
