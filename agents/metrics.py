@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from agents.bounded_labels import BoundedLabel
+from agents.conflict_metrics import ConflictMetrics
 
 LATENCY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
 
@@ -17,20 +17,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = r = CollectorRegistry()
         self.changes = Counter("syncline_changes", "Changes by what became of them.", ["outcome"], registry=r)
-        self.conflicts = Counter("syncline_conflicts", "Conflicts found, by kind.", ["kind"], registry=r)
-        self.conflicts_by_resolver = Counter(
-            "syncline_conflicts_by_resolver", "Conflicts found, by what decides them.", ["resolver"], registry=r
-        )
-        self.conflicts_by_field = Counter(
-            "syncline_conflicts_by_field", "Conflicts found, by field; rare ones as other.", ["field"], registry=r
-        )
-        self.conflicts_by_sources = Counter(
-            "syncline_conflicts_by_sources", "Conflicts found, by the two that disagree.", ["sources"], registry=r
-        )
-        self.conflicts_left_out = Counter(
-            "syncline_conflicts_left_out", "Conflicts beyond an entity's budget that have no record.", registry=r
-        )
-        self._fields, self._sources = BoundedLabel(), BoundedLabel()
+        self.conflicts = ConflictMetrics(r)
         self.dead_letters = Counter("syncline_dead_letters", "Records refused, by reason.", ["reason"], registry=r)
         self.commands = Counter("syncline_commands", "Commands carried out, by kind.", ["kind"], registry=r)
         self.batches = Counter("syncline_batches", "Batches of changes acknowledged.", registry=r)
@@ -115,16 +102,6 @@ class Metrics:
         """Add what became of arrivals of one source, by outcome. source: one that syncline.yaml declares."""
         for outcome, times in counts.items():
             self.ingest.labels(source, outcome).inc(times)
-
-    def count_conflicts(self, told: str, times: int) -> None:
-        """Count conflicts. told: kind, resolver, field and sources between tabs, as streams.conflicts has them."""
-        kind, resolver, field, sources, *left_out = told.split("\t")
-        self.conflicts.labels(kind).inc(times)
-        self.conflicts_by_resolver.labels(resolver).inc(times)
-        self.conflicts_by_field.labels(self._fields.of(field)).inc(times)
-        self.conflicts_by_sources.labels(self._sources.of(sources)).inc(times)
-        if left_out:
-            self.conflicts_left_out.inc(times)
 
     def text(self) -> bytes:
         """The metrics in Prometheus' text format."""

@@ -109,7 +109,7 @@ class Work:
         for name, times in effects.counts.items():
             kind, _, detail = name.partition(":")
             if kind == "conflict":
-                metrics.count_conflicts(detail, times)
+                metrics.conflicts.count(detail, times)
             elif kind != "refused":  # counted by what was really sent, below
                 metrics.changes.labels(name).inc(times)
         for letter in effects.dead_letters:

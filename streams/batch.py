@@ -187,6 +187,13 @@ class BatchResolver:
             effects.count("applied", applied)
         for count in counts:
             effects.count(count)
+        self._record(partition, key, conflicts, held, effects)
+        return replayed
+
+    def _record(
+        self, partition: int, key: bytes, conflicts: list[tuple[int, Conflict]], held: Held, effects: BatchEffects
+    ) -> None:
+        """Counts conflicts, and records those that are not left out."""
         for offset, conflict in conflicts:
             effects.count(counted_as(conflict))
             if conflict.left_out >= 0:
@@ -194,7 +201,6 @@ class BatchResolver:
                 version, topic, secret = self.policy.version, self.changes_topic, self.masking_key
                 body = encode_conflict(conflict, version, topic, partition, offset, personal, secret)
                 effects.conflicts.append((key, body))
-        return replayed
 
     def _spend(self, entity: Entity, conflicts: list[tuple[int, Conflict]], first: int, append_time: int) -> None:
         """Counts conflicts from the one at `first` on against the entity's budget of records."""

@@ -166,8 +166,8 @@ def _undo(ground: Ground) -> Change:
 
 
 def _refuse_totals(ground: Ground) -> None:
-    if ground.field != EXISTENCE and ground.policy.rule(ground.field).resolver.name == "sum":
-        raise Refusal("bad_command", f"{ground.field} is a sum; a total is corrected by its source", "resolve")
+    if ground.field != EXISTENCE and ground.policy.rule(ground.field).resolver.totals:
+        raise Refusal("bad_command", f"{ground.field} is made of totals; a total is corrected by its source", "resolve")
 
 
 def _refuse_unread(ground: Ground) -> None:
@@ -185,7 +185,7 @@ def _clock(ground: Ground) -> Clock:
     """What was decided on: the newest version of each source in the field, or in the entity for `*`."""
     if ground.field == EXISTENCE:
         return ground.entity.clock()
-    return {write.dot.source: write.dot.version for write in ground.writes}
+    return {write.dot.source: write.dot.version for write in ground.writes if not write.dot.by_clock}
 
 
 def _next_version(ground: Ground) -> int:

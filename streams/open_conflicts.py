@@ -47,9 +47,10 @@ def open_conflicts(key: str, entity: Entity, policy: EntityPolicy) -> list[OpenC
         found.append(_open(key, EXISTENCE, policy.on_delete, existence.live, existence.winner, value, policy, False))
     for name, verdict in judgement.fields.items() if existence.exists else ():
         if verdict.contested:
-            resolver = policy.rule(name).resolver
+            rule = policy.rule(name)
             winner = verdict.made_by[0] if len(verdict.made_by) == 1 else None
-            found.append(_open(key, name, resolver.name, verdict.live, winner, verdict.value, policy, resolver.pends))
+            pends, resolver = verdict.pending(rule), rule.resolver.name
+            found.append(_open(key, name, resolver, verdict.live, winner, verdict.value, policy, pends))
     return found
 
 

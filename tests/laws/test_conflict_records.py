@@ -62,7 +62,7 @@ def test_all_conflicts_are_counted() -> None:
     metrics = Metrics()
     for name, times in resolver.resolve_batch(0, turns(60), {}).counts.items():
         if name.startswith("conflict:"):
-            metrics.count_conflicts(name.removeprefix("conflict:"), times)
+            metrics.conflicts.count(name.removeprefix("conflict:"), times)
     text = metrics.text().decode()
     for line in (
         'syncline_conflicts_total{kind="ambiguous_order"} 59.0',

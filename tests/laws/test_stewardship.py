@@ -52,7 +52,7 @@ def test_a_pin_stands_whatever_sources_write(history: list[Any], document: Any, 
     policy = parse_policy(document).of("customer")
     entity = state_of([*of_sources(history), by_steward(ANA, 3, {field: value}, {"*pinned": 3})])
     verdict = judge(entity, policy).fields[field]
-    if policy.rule(field).resolver.name == "sum":
+    if policy.rule(field).resolver.totals:
         assert all(not write.dot.by_steward for write in verdict.made_by)
     else:
         assert [write.dot.source for write in verdict.live] == [ANA]
