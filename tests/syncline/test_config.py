@@ -35,7 +35,8 @@ def test_lint_names_every_mistake_with_its_place(tmp_path: Path) -> None:
     assert err.splitlines() == [
         f"{file}: policy, max_future: 'soon' must be a time such as 500ms, 1s, 5m, 2h or 1d",
         f"{file}: policy, entities.customer.fields.tier.resolver: 'best' is not known; it must be one of authority,"
-        " first_update_wins, keep_siblings, last_update_wins, longest, manual, max, min, source_priority, sum, union",
+        " first_update_wins, forward_only, keep_siblings, last_update_wins, longest, manual, max, min, source_priority,"
+        " stock, sum, trust, union",
         f"{file}: policy, top: unknown key 'resolvr'; did you mean 'resolver'?",
     ]
 
