@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -110,6 +111,22 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.01)
+
+
+def test_what_was_just_accepted_is_closed_too(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is ended before the proxy has begun with it does not stay open with nobody behind it."""
+    accept = proxy._accept
+
+    def accept_and_cancel(*streams: Any) -> None:
+        accept(*streams)
+        for connection in proxy._connections:
+            connection.cancel()
+
+    proxy.cut()
+    monkeypatch.setattr(proxy, "_accept", accept_and_cancel)
+    proxy.heal()
+    with connect(proxy) as connection:
+        assert connection.recv(1) == b""
 
 
 def test_forwards_both_ways(client: socket.socket) -> None:
