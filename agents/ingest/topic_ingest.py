@@ -128,7 +128,7 @@ class TopicIngest(TurnTaking, ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._tell_lost(consumer, tp)
             batch, version = await self._take(tp, records)
             changes += batch.changes
-            letters += [self._dead_letter(record, refusal) for record, refusal in batch.refused]
+            letters += [dead_letter(record, refusal) for record, refusal in batch.refused]
             commits[tp] = (records[-1].offset + 1, str(version))
             batches.append((self._sources[tp.topic].name, batch))
         if commits:
@@ -159,16 +159,6 @@ class TopicIngest(TurnTaking, ConsumerRebalanceListener):  # type: ignore[misc]
         batch: Batch[ConsumerRecord] = Batch()
         await take_all(records, take, batch)
         return batch, version
-
-    def _dead_letter(self, record: ConsumerRecord, refusal: Refusal) -> Row:
-        message = str(refusal)
-        row = dead_letter_row(
-            record.topic, record.partition, record, DeadLetter(0, refusal.reason, refusal.stage, message)
-        )
-        if row.value is not None and len(row.value) > DEAD_LETTER_BYTES:
-            log.error("%s[%d] offset %d is too large to be kept whole", record.topic, record.partition, record.offset)
-            row = row._replace(value=row.value[:KEPT_BYTES])
-        return row
 
     # ---- where the group stands ----
 
@@ -250,6 +240,16 @@ class TopicIngest(TurnTaking, ConsumerRebalanceListener):  # type: ignore[misc]
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await let_go(consumer.stop(), KAFKA_TIMEOUT_SECONDS)
+
+
+def dead_letter(record: ConsumerRecord, refusal: Refusal) -> Row:
+    """The row for `dead-letters`; of a value that Kafka would not take whole, the beginning."""
+    letter = DeadLetter(0, refusal.reason, refusal.stage, str(refusal))
+    row = dead_letter_row(record.topic, record.partition, record, letter)
+    if row.value is None or len(row.value) <= DEAD_LETTER_BYTES:
+        return row
+    log.error("%s[%d] offset %d is too large to be kept whole", record.topic, record.partition, record.offset)
+    return row._replace(value=row.value[:KEPT_BYTES])
 
 
 async def committed(

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
+from types import SimpleNamespace
 
 import pytest
+from aiokafka import TopicPartition
 
+from agents.ingest.topic_ingest import dead_letter
 from agents.topics import prepare_topics
 from schemas.change import Change
 from schemas.codec import decode_change, encode_change
+from schemas.refusal import Refusal
 from syncline.topic_reader import partitions_of
 from tests.conftest import Deployment
+from tests.faults.alterations import delete_records
 from tests.ingest.arrivals import make_topic, until, update
 from tests.ingest.copying import PARTITIONS, Copying, line
 
@@ -96,6 +103,7 @@ async def test_what_is_copied_again_is_the_same_change(copying: Copying) -> None
     await copying.verify()
 
 
+@pytest.mark.real_kafka
 async def test_versions_go_on_from_what_was_committed(copying: Copying) -> None:
     """Records of one millisecond, and of the one before, have versions that rise, whichever worker reads them."""
     burst = [line(3, {"n": number}) for number in range(100)]
@@ -108,6 +116,32 @@ async def test_versions_go_on_from_what_was_committed(copying: Copying) -> None:
     versions = [decode_change(record.value).version for record in await copying.read(copying.names.changes)]
     assert versions == [(5_000 << 16) + number for number in range(100)]
     await copying.verify()
+
+
+@pytest.mark.real_kafka
+async def test_records_that_were_deleted_unread_raise_an_alarm(
+    copying: Copying, caplog: pytest.LogCaptureFixture
+) -> None:
+    """First and last offset are told, as they are for `changes`; what is left is copied."""
+    await copying.send([line(1, {"n": number}) for number in range(10)])
+    async with copying.worker():
+        await copying.copied_up()
+    await copying.send([line(1, {"n": number}) for number in range(10, 20)])
+    await asyncio.to_thread(delete_records, copying.settings.kafka, {TopicPartition(copying.topic, 1): 15})
+    with caplog.at_level(logging.ERROR):
+        async with copying.worker():
+            await copying.copied_up()
+    assert "offsets 10 to 14 were deleted before they were read" in caplog.text
+    changes = [decode_change(record.value) for record in await copying.read(copying.names.changes)]
+    assert [change.fields["n"] for change in changes] == [str(number) for number in (*range(10), *range(15, 20))]
+
+
+def test_of_a_value_that_is_too_large_for_a_dead_letter_the_beginning_is_kept() -> None:
+    """Kafka would refuse it for ever, and nothing behind it would be copied."""
+    record = SimpleNamespace(topic="t", partition=1, offset=2, key=b"k", value=b"x" * (13 << 20), headers=())
+    row = dead_letter(record, Refusal("too_large", "a change has too many bytes"))
+    assert row.value == b"x" * (64 << 10)
+    assert dict(row.headers)["syncline-reason"] == b"too_large"
 
 
 async def test_a_topic_may_come_later(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
