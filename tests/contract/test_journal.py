@@ -8,12 +8,13 @@ from itertools import count
 from typing import Any
 
 import pytest
+import redis.asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.journal.memory import MemoryStore, size
 from agents.journal.postgresql import PostgresqlStore
-from agents.journal.redis import RedisStore
+from agents.journal.redis import PREFIX, RedisStore
 from agents.journal.store import Batch, Page, PositionMoved, Query, Spot, Store, spot_of
 from streams.journal import DIMENSIONS, HOUR_MS, Hour, JournalRow, indexed, tally
 from tests.conftest import DATABASE_NUMBERS
@@ -296,12 +297,26 @@ class TestRedis(StoreContract):
     """In Redis."""
 
     @pytest.fixture
-    async def store(self, redis_server: RedisServer) -> AsyncIterator[Store]:
-        """A store in a database of its own."""
-        made = RedisStore(redis_server.url(next(DATABASE_NUMBERS)), TIMEOUT_SECONDS)
+    def url(self, redis_server: RedisServer) -> str:
+        """A database of its own."""
+        return redis_server.url(next(DATABASE_NUMBERS))
+
+    @pytest.fixture
+    async def store(self, url: str) -> AsyncIterator[Store]:
+        """A store in it."""
+        made = RedisStore(url, TIMEOUT_SECONDS)
         await made.open()
         yield made
         await made.close()
+
+    async def test_what_is_gone_leaves_nothing(self, store: Store, url: str) -> None:
+        """Of rows that were replaced or deleted no set, hash or id is left."""
+        await put(store, [row(at, conflict_id=f"c{at % 5}", targets=("web",)) for at in range(9)])
+        async with redis.asyncio.Redis.from_url(url) as client:
+            assert await client.zcard(f"{PREFIX}t:all") == await client.zcard(f"{PREFIX}t:target:web") == 5
+            assert await store.expire("t", 10_000, None, 100) == 5
+            await store.forget_hours("t", HOUR_MS)
+            assert await client.keys() == [f"{PREFIX}positions".encode()]
 
 
 class TestPostgresql(StoreContract):
