@@ -223,15 +223,14 @@ class Recorder(TurnTaking):
         if tp not in self._standing:
             return  # a rebalance came between; it is placed first
         after = self._standing[tp]
+        if records[0].offset < (after or 0):
+            raise PositionMoved(f"the consumer was put back to {records[0].offset} of {tp}, the store is at {after}")
         oldest_ms = next(rule.begin_ms(wall_clock_ms()) for rule in self._rules if rule.topic == tp.topic) or 0
         rows: list[JournalRow] = []
         for number, record in enumerate(records, 1):
-            if after is None or record.offset >= after:
-                rows.append(self._transcribe[tp.topic](tp.partition, record))
+            rows.append(self._transcribe[tp.topic](tp.partition, record))
             if number % ROWS_AT_ONCE == 0:
                 await asyncio.sleep(0)
-        if not rows:
-            return
         following = rows[-1].offset + 1
         kept = [row for row in rows if row.at_ms >= oldest_ms]
         await store.write(Batch((tp.topic, tp.partition), after, following, kept, tally(rows)))
@@ -240,6 +239,8 @@ class Recorder(TurnTaking):
 
     async def _pass(self, store: Store, consumer: AIOKafkaConsumer, tp: TopicPartition) -> None:
         """Take the store over offsets that have no records: marks of transactions, and what Kafka has deleted."""
+        if tp not in self._standing:
+            return
         after = self._standing[tp]
         async with asyncio.timeout(KAFKA_TIMEOUT_SECONDS):
             following = await consumer.position(tp)
