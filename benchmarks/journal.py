@@ -49,6 +49,8 @@ TOGETHER_HEADINGS: Final = (
 BATCH: Final = 2_000
 ALONE_CHANGES: Final = 60_000
 NONE: Final = "none"
+#: Batches small enough that a short job has many, and deadlines that a busy machine does not miss.
+PATIENT: Final = {"SYNCLINE_BATCH_RECORDS": str(BATCH), "SYNCLINE_REBALANCE_SECONDS": "240"}
 
 
 class Sent(NamedTuple):
@@ -87,7 +89,8 @@ class Logged(Peer):
 
     def _settings(self, place: Deployment) -> Mapping[str, str]:
         # Not by super(): a dataclass with slots is another class than the one that it was defined as.
-        return {**Peer._settings(self, place), **({"SYNCLINE_CHANGELOG": self.changelog} if self.changelog else {})}
+        settings = {**Peer._settings(self, place), **PATIENT}
+        return settings | ({"SYNCLINE_CHANGELOG": self.changelog} if self.changelog else {})
 
 
 def resolved(job: Job, names: TopicNames) -> tuple[Parts, Alone]:
