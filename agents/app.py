@@ -35,6 +35,7 @@ from agents.names import TopicNames
 from agents.outbox import OffsetRange, Outbox
 from agents.process import freeze_recovered, harden_process
 from agents.recovery import Progress
+from agents.reresolve import Reresolver
 from agents.resolve import Kernel, Work, resolver_agent
 from agents.settings import Settings, SettingsError, load_settings
 from agents.states import Home, MemoryHome
@@ -60,7 +61,7 @@ MEMBERSHIP_SHARE = 0.8
 class SynclineApp(LaneApp):
     """The Faust app of a worker. settings: what it was built from. services: started and stopped with it.
 
-    control: what is to be different while it runs.
+    control: what is to be different while it runs. reresolver: has another policy decide then; None: the policy stays.
     """
 
     settings: Settings
@@ -68,6 +69,7 @@ class SynclineApp(LaneApp):
     services: list[Service]
     home: Home
     control: Control
+    reresolver: Reresolver | None = None
     view_checks: Callable[[], list[web.Check]] = staticmethod(list)
 
     async def on_first_start(self) -> None:
@@ -96,6 +98,8 @@ class SynclineApp(LaneApp):
         before.
         """
         with ended_after(self.settings.rebalance_seconds / 2):
+            if self.reresolver is not None:
+                await self.reresolver.stop()
             await super().stop()
 
     def still_member(self) -> bool:
@@ -163,11 +167,11 @@ def build(
     harden_process()
     names = TopicNames.with_prefix(settings.topic_prefix)
     policy = policy_or_end(settings)
-    kernel = kernel or BatchResolver(policy, names.changes, settings.cache_mib * MIB, masking_key=settings.masking_key)
+    own = BatchResolver(policy, names.changes, settings.cache_mib * MIB, masking_key=settings.masking_key)
     app = new_app(settings, names)
     app.home = home_or_end(settings, names)
     metrics = Metrics()
-    table = new_table(app, settings, names, position_of, empty_state, kernel)
+    table = new_table(app, settings, names, position_of, empty_state)
     outbox = Outbox(
         lambda: app.producer._ensure_producer(),
         deadline_seconds=settings.send_deadline_seconds,
@@ -182,8 +186,10 @@ def build(
     if view is None and settings.redis is not None:
         view, deliveries = add_view(app, settings.redis, names, metrics, policy.view_ttl_ms)
     hand_over = HandOver(view, deliveries, metrics, waiting=VIEW_WRITES_WAITING)
-    app.work = Work(kernel, table, outbox, hand_over, metrics, names)
-    add_agents(app, names, add_stewardship(app, policy))
+    app.work = Work(kernel or own, table, outbox, hand_over, metrics, names)
+    if kernel is None:
+        add_reresolver(app, own, view)
+    add_agents(app, names, add_stewardship(app, lambda: own.policy if kernel else app.reresolver.newest.policy))
     web.add_pages(app, metrics, lambda: checks(app))
     metrics.in_flight.set_function(lambda: len(outbox))
     metrics.entities.set_function(lambda: len(table.data))
@@ -218,7 +224,6 @@ def new_table(
     names: TopicNames,
     position_of: PositionOf,
     empty_state: EmptyState,
-    kernel: Kernel,
 ) -> EntityTable:
     """The table of entity states, registered with the app; its changelog topic is named by us."""
     changelog = app.topic(
@@ -242,7 +247,7 @@ def new_table(
         recovery_buffer_size=RECOVERY_BATCHES,
         position_of=position_of,
         empty_state=empty_state,
-        on_replaced=kernel.forget,
+        on_replaced=lambda partition: app.work.forget(partition),
         take_over=app.take_over,
         open_states=app.home.open,
     )
@@ -284,7 +289,7 @@ def add_agents(app: SynclineApp, names: TopicNames, decisions: Decisions) -> Non
         # Every rebalance: the states of a partition that comes back may have moved elsewhere meanwhile.
         for tp in revoked:
             if tp.topic == names.changes:
-                app.work.kernel.forget(tp.partition)
+                app.work.forget(tp.partition)
 
 
 def add_view(
@@ -315,6 +320,22 @@ def add_view(
     return view, materializer
 
 
+def add_reresolver(app: SynclineApp, own: BatchResolver, view: View | None) -> None:
+    """What has another policy decide while the worker runs."""
+    work, settings = app.work, app.settings
+
+    def adopted(policy: Policy) -> None:
+        if isinstance(view, RedisView):
+            view.live_for(policy.view_ttl_ms)
+
+    def kernel_under(policy: Policy) -> BatchResolver:
+        return BatchResolver(policy, own.changes_topic, own.cache_bytes, own.masking_key)
+
+    work.deciding = app.reresolver = Reresolver(work, app.control, own, kernel_under, adopted, settings.kafka)
+    work.metrics.reresolve_remaining.set_function(app.reresolver.remaining)
+    app.services.append(app.reresolver)
+
+
 def checks(app: SynclineApp) -> list[web.Check]:
     """What /readyz tells."""
     ours = sorted(tp.partition for tp in app.assignor.assigned_actives() if tp.topic == app.work.names.changes)
@@ -327,6 +348,7 @@ def checks(app: SynclineApp) -> list[web.Check]:
         *app.view_checks(),
         *ingest_checks(app.services),
         *journal_checks(app.services),
+        *(() if app.reresolver is None else [app.reresolver.check()]),
     ]
 
 

@@ -36,11 +36,16 @@ def worker_section(path: str | None) -> dict[str, Any]:
     return section
 
 
+def policy_of(document: object) -> Policy:
+    """The policy of a mapping, whoever said it. Raises PolicyError."""
+    return parse_policy(document)
+
+
 def load_policy(path: str | None) -> Policy:
     """The policy of a file, the policy of defaults for None. Raises PolicyError: what is wrong, and where."""
     document = read_config(path)
     try:
-        return parse_policy(document)
+        return policy_of(document)
     except PolicyError as error:
         raise PolicyError(f"{path}: {error}") from None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -40,6 +40,7 @@ class Control(Service):
         super().__init__(**kwargs)
         self.current: dict[str, Any] = {}
         self.read = asyncio.Event()
+        self.topic = topic
         self._kafka = kafka
         self._partition = TopicPartition(topic, 0)
         self._next = 0
@@ -104,12 +105,19 @@ class Control(Service):
 async def tell(kafka: str, topic: str, subject: str, value: Any) -> int:
     """Write what all workers are to know of a subject, None to take it back; the offset at which Kafka has it.
 
-    kafka: host:port. topic: full name of `control`. value: what `canonical` takes. Raises KafkaError.
+    kafka: host:port. topic: full name of `control`. value: what `canonical` takes. Raises KafkaError, TimeoutError.
     """
-    body = None if value is None else canonical(value).encode()
+    return await tell_all(kafka, topic, {subject: value})
+
+
+async def tell_all(kafka: str, topic: str, values: Mapping[str, Any]) -> int:
+    """As `tell`, of several subjects, at least one, in their order; the offset of the last one."""
     producer = await started_producer(kafka)
     try:
-        sent = await producer.send_and_wait(topic, body, subject.encode(), partition=0)
+        async with asyncio.timeout(KAFKA_TIMEOUT_SECONDS):
+            for subject, value in values.items():
+                body = None if value is None else canonical(value).encode()
+                sent = await producer.send_and_wait(topic, body, subject.encode(), partition=0)
         return int(sent.offset)
     finally:
         await producer.stop()

@@ -104,9 +104,10 @@ class EntityStore(Store[bytes, bytes]):
 
     def _apply(self, partition: int, records: list[Any]) -> None:
         states = self.partition(partition)
-        changes, applied = fold(records, states, self.table.position_of)
+        changes, applied, deciders = fold(records, states, self.table.position_of)
         states.replace(changes)
         states.applied = max(states.applied, applied)
+        states.deciders = deciders or states.deciders
         states.contained, states.contained_at = records[-1].offset, time()
         self.records_read += len(records)
         self.table.on_replaced(partition)
@@ -203,6 +204,16 @@ class EntityTable(faust.Table):
     def applied(self, partition: int) -> int | None:
         """Offset of the last change that the states reflect, -1 for none; None while they are being recovered."""
         return self.partition(partition).applied if partition in self.data.recovered else None
+
+    def recovered(self, partition: int) -> bool:
+        """Whether its states are complete since the last rebalance."""
+        return partition in self.data.recovered
+
+    def decided_by(self, partition: int, deciders: bytes) -> None:
+        """Take note that the changelog says this of the policies now."""
+        states = self.data.partitions.get(partition)
+        if states is not None:
+            states.deciders = deciders
 
     def progress(self, partition: int, said: int, last: int) -> list[Row]:
         """What the changelog needs besides the states of a batch up to offset `last`, of which the newest says `said`.

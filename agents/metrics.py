@@ -16,6 +16,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = r = CollectorRegistry()
+        self._add_states(r)
         self.changes = Counter("syncline_changes", "Changes by what became of them.", ["outcome"], registry=r)
         self.conflicts = ConflictMetrics(r)
         self.dead_letters = Counter("syncline_dead_letters", "Records refused, by reason.", ["reason"], registry=r)
@@ -36,9 +37,6 @@ class Metrics:
             "syncline_view_lag_records", "Records not yet in the view, by partition.", ["partition"], registry=r
         )
         self.entities = Gauge("syncline_entities", "Entities in this worker's table.", registry=r)
-        self.recovery_remaining = Gauge(
-            "syncline_recovery_remaining_offsets", "Offsets of the changelog still to be read in recovery.", registry=r
-        )
         self.input_lost = Counter(
             "syncline_input_lost_records", "Records deleted from Kafka before they were read.", registry=r
         )
@@ -102,6 +100,19 @@ class Metrics:
         """Add what became of arrivals of one source, by outcome. source: one that syncline.yaml declares."""
         for outcome, times in counts.items():
             self.ingest.labels(source, outcome).inc(times)
+
+    def _add_states(self, r: CollectorRegistry) -> None:
+        self.recovery_remaining = Gauge(
+            "syncline_recovery_remaining_offsets", "Offsets of the changelog still to be read in recovery.", registry=r
+        )
+        self.reresolved = Counter(
+            "syncline_reresolved_entities", "Entities sent anew because the policy changed.", registry=r
+        )
+        self.reresolve_remaining = Gauge(
+            "syncline_reresolve_remaining_entities",
+            "Entities that a new policy has not looked at yet.",
+            registry=r,
+        )
 
     def text(self) -> bytes:
         """The metrics in Prometheus' text format."""

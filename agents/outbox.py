@@ -76,6 +76,10 @@ class Outbox:
         """Wait until the partition may have one more batch in flight, and take that place."""
         await self._chain(partition).room.acquire()
 
+    def give_back(self, partition: int) -> None:
+        """Give back a place that `room` gave and nothing is sent from."""
+        self._chain(partition).room.release()
+
     def send(
         self,
         partition: int,

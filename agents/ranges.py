@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 #: The changelog's key for a state of no entity, whose position is the last change that a partition's table reflects.
 #: It is written where no entity's state says so: after changes that moved none. (An entity key has a colon.)
 APPLIED_KEY: Final = b"applied"
+#: The changelog's key for the policies under which a partition's entities may have been decided (streams/reresolution).
+POLICY_KEY: Final = b"policy"
 
 
 class Start(NamedTuple):

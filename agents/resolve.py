@@ -44,11 +44,24 @@ class Kernel(Protocol):
     def forget(self, partition: int) -> None: ...
 
 
+class Deciding(Protocol):
+    """Which kernel decides in a partition, where policies may change (agents/reresolve.py)."""
+
+    async def entered(self, partition: int) -> None:
+        """Wait until what the partition sends from here on may be decided by the policy that is now in force."""
+
+    def kernel(self, partition: int) -> Kernel: ...
+
+    def forget(self, partition: int) -> None:
+        """It is no longer ours."""
+
+
 @dataclass(slots=True)
 class Work:
     """What the agents need, handed to them by the composition root.
 
     resolved: offset after the last change of a partition whose outcome is in the table, since the last rebalance.
+    deciding: None where `kernel` decides as long as the worker runs.
     """
 
     kernel: Kernel
@@ -58,6 +71,22 @@ class Work:
     metrics: Metrics
     names: TopicNames
     resolved: dict[int, int] = field(default_factory=dict)
+    deciding: Deciding | None = None
+
+    async def turn(self, partition: int) -> Kernel:
+        """Wait for the partition's place in the outbox; who decides what is sent from it."""
+        if self.deciding is None:
+            await self.outbox.room(partition)
+            return self.kernel
+        await self.deciding.entered(partition)
+        await self.outbox.room(partition)
+        return self.deciding.kernel(partition)
+
+    def forget(self, partition: int) -> None:
+        """Nothing that was decoded of a partition is true any more."""
+        self.kernel.forget(partition)
+        if self.deciding is not None:
+            self.deciding.forget(partition)
 
     def perform(
         self,
@@ -67,12 +96,14 @@ class Work:
         acknowledge: Acknowledge,
         progress: Sequence[Row] = (),
         decided: Sequence[Row] = (),
+        hand_over: bool = True,
     ) -> None:
         """Store the states, start the sends and the hand-over, and return; acknowledge when Kafka has it all.
 
-        The caller has taken a place with `outbox.room(partition)` before it asked the kernel. source: where the
+        The caller has taken a place with `turn(partition)` before it asked the kernel. source: where the
         records came from. progress: what the changelog gets after the states. decided: changes that people's commands
-        become.
+        become. hand_over: False where the view cannot tell from the rows alone that they are newer, and gets them from
+        `records`.
         """
         partition = source.partition
         # Before the sends: the next batch may be resolved while they are under way. Should one fail,
@@ -80,7 +111,7 @@ class Work:
         self.table.store(partition, effects.states)
         names, metrics = self.names, self.metrics
         started = monotonic()
-        written = self.hand_over.offer(partition, effects.view)
+        written = self.hand_over.offer(partition, effects.view) if hand_over else None
         parcel = Parcel(
             first={
                 names.dead_letters: [dead_letter_row(*source, records[dl.place], dl) for dl in effects.dead_letters],
@@ -95,7 +126,8 @@ class Work:
 
         async def delivered(ranges: dict[str, OffsetRange]) -> None:
             if names.changelog in ranges:
-                self.table.written(partition, effects.states, records[-1].offset, ranges[names.changelog])
+                last = records[-1].offset if records else -1
+                self.table.written(partition, effects.states, last, ranges[names.changelog])
             await acknowledge()
             if names.records in ranges:
                 self.hand_over.confirm(partition, written, ranges[names.records])
@@ -148,8 +180,8 @@ def resolver_agent(work: Work) -> Callable[[Any], Awaitable[None]]:
             # The records tell, not the topic's settings: the embedded broker reports what it was given.
             warned.add(work.names.changes)
             log.warning("This broker keeps the producers' own times: the clock guard trusts them")
-        await work.outbox.room(partition)
-        effects = work.kernel.resolve_batch(partition, records, work.table.partition(partition))
+        kernel = await work.turn(partition)
+        effects = kernel.resolve_batch(partition, records, work.table.partition(partition))
 
         async def acknowledge() -> None:
             await batches.ack(event)

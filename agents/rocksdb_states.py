@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,20 @@ class RocksStates:
                 batch.put(key, state)
         self._database.write(batch)
 
+    def key_chunks(self, most: int) -> Iterator[list[bytes]]:
+        unacknowledged = list(self._unacknowledged)
+        for start in range(0, len(unacknowledged), most):
+            yield unacknowledged[start : start + most]
+        last: bytes | None = None
+        while True:
+            # A new iterator each time: one that lives on would keep the database open when it is closed.
+            following = self._database.keys(from_key=last)
+            chunk = [key for key in islice(following, most + 1) if key != last][:most]
+            if not chunk:
+                return
+            last = chunk[-1]
+            yield chunk
+
     def clear(self) -> None:
         self._database.close()
         self._unacknowledged.clear()
@@ -116,6 +131,8 @@ class RocksStates:
         self._database.flush()
         self._database.close()
         ways = {"contained": self.contained, "contained_at": self.contained_at, "applied": self.applied}
+        if self.deciders is not None:
+            ways["deciders"] = self.deciders.decode()
         unfinished = self._directory / f"{CLOSED}.new"
         with unfinished.open("w") as file:
             json.dump({"binding": asdict(self._binding), **ways}, file)
@@ -141,6 +158,8 @@ class RocksStates:
         self.contained: int = ways.get("contained", -1)
         self.contained_at: float = ways.get("contained_at", 0.0)
         self.applied: int = ways.get("applied", -1)
+        deciders: str | None = ways.get("deciders")
+        self.deciders = None if deciders is None else deciders.encode()
 
     def _left_behind(self) -> dict[str, Any]:
         """What the last process said when it closed; nothing where its database is of no use, which is removed."""

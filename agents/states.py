@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from agents.ranges import APPLIED_KEY
+from agents.ranges import APPLIED_KEY, POLICY_KEY
 from agents.topic_identity import TopicIdentity
 
 PositionOf = Callable[[bytes], int]
@@ -29,12 +29,14 @@ class PartitionStates(Protocol):
     """The states of one partition by entity key, and how far they go.
 
     contained: offset of the last changelog record that they contain, -1 for none. contained_at: when that was so
-    (seconds since the epoch). applied: offset of the last change that they reflect, -1 for none.
+    (seconds since the epoch). applied: offset of the last change that they reflect, -1 for none. deciders: what the
+    changelog says of the policies (streams/reresolution.py), None for nothing.
     """
 
     contained: int
     contained_at: float
     applied: int
+    deciders: bytes | None
 
     def get(self, key: bytes, /) -> bytes | None: ...
 
@@ -50,8 +52,14 @@ class PartitionStates(Protocol):
     def replace(self, changes: Changes) -> None:
         """Keep what the changelog says."""
 
+    def key_chunks(self, most: int) -> Iterator[list[bytes]]:
+        """The keys that there are when it begins, perhaps some twice or later ones too; other calls may lie between.
+
+        most: keys at a time. Of no use any more when the states are closed.
+        """
+
     def clear(self) -> None:
-        """Forget all, `contained` and `applied` too."""
+        """Forget all, `contained`, `applied` and `deciders` too."""
 
     def close(self) -> None:
         """Give them up; a store that outlives the process can go on from here."""
@@ -83,6 +91,7 @@ class MemoryStates(dict[bytes, bytes]):
     def _forget_offsets(self) -> None:
         self.contained = self.applied = -1
         self.contained_at = 0.0
+        self.deciders: bytes | None = None
 
     store = dict.update
 
@@ -98,6 +107,11 @@ class MemoryStates(dict[bytes, bytes]):
                 self.pop(key, None)
             else:
                 self[key] = state
+
+    def key_chunks(self, most: int) -> Iterator[list[bytes]]:
+        keys = list(self)
+        for start in range(0, len(keys), most):
+            yield keys[start : start + most]
 
     def clear(self) -> None:
         super().clear()
@@ -117,10 +131,14 @@ class MemoryHome:
 
 
 class Fold(NamedTuple):
-    """changes: what a part of the changelog says. applied: offset of the last change that it reflects, -1 for none."""
+    """changes: what a part of the changelog says. applied: offset of the last change that it reflects, -1 for none.
+
+    deciders: what it says last of the policies, None for nothing.
+    """
 
     changes: Changes
     applied: int
+    deciders: bytes | None
 
 
 def fold(records: Sequence[Any], states: PartitionStates, position_of: PositionOf) -> Fold:
@@ -128,12 +146,16 @@ def fold(records: Sequence[Any], states: PartitionStates, position_of: PositionO
     known = states.known(record.key for record in records if record.key is not None)
     changes: Changes = {}
     applied = -1
+    deciders: bytes | None = None
     for record in records:
         key, value = record.key, record.value
         if key is None:  # no record, but a gap at the end of the log (agents/lane.py)
             continue
         if value is None:
             changes[key] = None
+            continue
+        if key == POLICY_KEY:
+            deciders = value
             continue
         position = position_of(value)
         applied = max(applied, position)
@@ -144,7 +166,7 @@ def fold(records: Sequence[Any], states: PartitionStates, position_of: PositionO
         # state after the new owner's: the one that reflects more of `changes` stays.
         if before is None or position >= position_of(before):
             changes[key] = value
-    return Fold(changes, applied)
+    return Fold(changes, applied, deciders)
 
 
 def why_outdated(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from aiokafka.partitioner import DefaultPartitioner
@@ -12,8 +13,11 @@ from agents.expiry import Expiry
 from streams.policy import Policy
 
 
-def add_stewardship(app: Any, policy: Policy) -> Decisions:
-    """Decisions of an app that has its work and its control; the expiry service is added to it."""
+def add_stewardship(app: Any, policy: Callable[[], Policy]) -> Decisions:
+    """Decisions of an app that has its work and its control; the expiry service is added to it.
+
+    policy: gives the one in force.
+    """
     work, names, kafka = app.work, app.work.names, app.settings.kafka
 
     def reading(partition: int) -> Reading | None:
@@ -32,7 +36,7 @@ def add_stewardship(app: Any, policy: Policy) -> Decisions:
         numbers = sorted(app.producer._ensure_producer().client.cluster.partitions_for_topic(names.changelog) or ())
         return bool(numbers) and DefaultPartitioner()(key, numbers, numbers) in work.table.data.recovered
 
-    decisions = Decisions(work.table.partition, reading, lambda: policy, kafka, names.control)
+    decisions = Decisions(work.table.partition, reading, policy, kafka, names.control)
     app.services.append(Expiry(app.control, kafka, names, owns))
 
     @app.on_partitions_revoked.connect

@@ -58,8 +58,13 @@ class RedisView:
         self._redis = RedisConnection(url, timeout_seconds)
         self._records_topic = records_topic
         self._changes_topic = canonical(changes_topic)
-        self._ttl = "" if ttl_ms is None else ttl_ms
+        self._ttl: int | str = ""
+        self.live_for(ttl_ms)
         self._logged_at: float | None = None
+
+    def live_for(self, ttl_ms: int | None) -> None:
+        """Give what is written from now on another time to live, None for no end."""
+        self._ttl = "" if ttl_ms is None else ttl_ms
 
     @property
     def connection(self) -> int:

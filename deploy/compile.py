@@ -21,6 +21,7 @@ MODULES: tuple[str, ...] = (
     "schemas/wire.py",
     "schemas/strict_json.py",
     "schemas/rules.py",
+    "schemas/value_types.py",
     "schemas/avro_binary.py",
     "schemas/fast.py",
     "streams/causality.py",

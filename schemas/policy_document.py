@@ -18,6 +18,7 @@ from schemas.refusal import DEFAULT_LIMITS
 from schemas.resolver_document import ResolverName, RuleDocument
 from schemas.suggestion import suggestion
 from schemas.target_document import AnyTarget, TargetName
+from schemas.value_types import ValueType
 
 OnDelete = Literal["update_wins", "delete_wins", "last_update_wins", "source_priority"]
 
@@ -52,6 +53,7 @@ class FieldDocument(RuleDocument):
 
     order: Names | None = Field(None, description="sources, strongest first; none: `priority`")
     personal: bool = Field(False, description="its values are masked in conflicts, logs, tables and the change log")
+    type: ValueType | None = Field(None, description="of each value but null; a change with another one is refused")
 
 
 class GroupDocument(FieldDocument):
@@ -68,6 +70,7 @@ class EntityDocument(RuleDocument):
 
     on_delete: OnDelete = Field("update_wins", description="what wins where one deleted what another changed")
     convergence_window: Duration | None = Field(None, description="blind writes closer than this are in conflict")
+    max_siblings: Most | None = Field(None, description="values that keep_siblings keeps, the latest; none: all")
     fields: dict[NameKey, Annotated[FieldDocument, or_nothing(FieldDocument)]] = Field({}, description="rules by field")
     field_groups: dict[
         NameKey, Annotated[GroupDocument, BeforeValidator(_group, json_schema_input_type=GroupDocument | Names)]

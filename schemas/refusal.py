@@ -34,6 +34,7 @@ REASONS: Final[dict[str, str]] = {
     "foreign_source": "The change names another source than the one whose topic or stream it came on.",
     "bad_reply": "in_reply_to is not what was delivered about this entity: its key, fields and clock.",
     "clock_skew": "occurred_at is further ahead of the append time than max_future.",
+    "wrong_type": "The policy gives the field a type, and the value has another one.",
     "too_many_sources": "The entity has changes of as many sources as seen may have entries, and this is another one.",
     "state_too_large": "The entity's state would have more bytes than the limit.",
     "bad_command": "The command cannot be carried out as it stands.",

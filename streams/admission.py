@@ -6,6 +6,7 @@ from typing import Final
 
 from schemas.refusal import Refusal
 from schemas.rules import CLOCK
+from schemas.value_types import has_type
 from schemas.wire import WireChange
 from streams.entity import STEWARD_PREFIX
 from streams.policy import Policy
@@ -30,7 +31,7 @@ def _is_ours(source: str) -> bool:
 
 
 def admit(change: WireChange, key: str, append_time_ms: int, policy: Policy) -> None:
-    """Passes a change or raises Refusal key_mismatch, unknown_source or clock_skew.
+    """Passes a change or raises Refusal key_mismatch, unknown_source, clock_skew or wrong_type.
 
     append_time_ms is when Kafka appended the record, so that a replay decides as the first run did.
     """
@@ -57,3 +58,18 @@ def admit(change: WireChange, key: str, append_time_ms: int, policy: Policy) -> 
             f" at most {most_ms} ms are allowed",
             "check",
         )
+    types = policy.of(change.entity_type).types
+    if types:
+        _check_types(change, types)
+
+
+def _check_types(change: WireChange, types: dict[str, str]) -> None:
+    """What the writer replaced is not looked at: it may be of a time before the type."""
+    for name, text in change.fields.items():
+        wanted = types.get(name)
+        if wanted is not None and not has_type(text, wanted):
+            raise Refusal(
+                "wrong_type",
+                f"fields.{name[:SHOWN_CHARACTERS]} is no {wanted}, which it must be by the policy",
+                "check",
+            )

@@ -24,6 +24,7 @@ from streams.golden import clock_text, document, golden, names_text
 from streams.held import DECODED, Held, HeldEntities
 from streams.merge import Revision, rejudge
 from streams.policy import EntityPolicy, Policy
+from streams.reresolution import decided_otherwise
 from streams.resolvers.decision import FAILED, NULL, OVERSOLD
 
 DEFAULT_CACHE_BYTES: Final = 512 * 1024 * 1024
@@ -125,6 +126,19 @@ class BatchResolver:
         entity_type, _, entity_id = key.decode().partition(":")
         held = Held(stored, self.policy.of(entity_type))
         self._emit(partition, key, entity_type, entity_id, held, effects)
+        return effects
+
+    def reresolve(
+        self, partition: int, key: bytes, stored: bytes, former: Sequence[EntityPolicy] | None
+    ) -> BatchEffects:
+        """As `reemit`, with the conflicts of which one of these policies had decided otherwise; None: with all."""
+        effects = BatchEffects()
+        name = key.decode()
+        entity_type, _, entity_id = name.partition(":")
+        held = Held(stored, self.policy.of(entity_type))
+        self._emit(partition, key, entity_type, entity_id, held, effects)
+        found = decided_otherwise(name, held.entity, held.judgement, held.policy, former)
+        self._record(partition, key, [(held.entity.offset, conflict) for conflict in found], held, effects)
         return effects
 
     def _resolve_entity(

@@ -88,6 +88,31 @@ def find(
     return found
 
 
+def standing_conflicts(key: str, judgement: Judgement, policy: EntityPolicy) -> list[Conflict]:
+    """All conflicts of a state as it is judged, each as if its latest live write had come last; existence first."""
+    found: list[Conflict] = []
+    existence = judgement.existence
+    if existence.contested:
+        found.append(_about_existence(existence, _as_change(key, EXISTENCE, _latest(existence.live)), policy))
+    for name, verdict in judgement.fields.items():
+        if verdict.contested:
+            found.append(_about_field(name, verdict, _as_change(key, name, _latest(verdict.live)), policy))
+    return found
+
+
+def _as_change(key: str, field: str, write: Write) -> WireChange:
+    """The change that a write came with, as far as a conflict names it."""
+    entity_type, _, entity_id = key.partition(":")
+    dot = write.dot
+    fields = {} if field == EXISTENCE else {field: write.value}
+    return WireChange(
+        *(key, entity_type, entity_id, dot.event_id, dot.op, dot.source, dot.version, dot.occurred_at),
+        dot.seen,
+        None,
+        fields,
+    )
+
+
 def _name(contested: tuple[str, Verdict]) -> str:
     return contested[0]
 

@@ -1,15 +1,47 @@
-"""What is allowed in a policy and yet hardly meant."""
+"""All that contradicts itself in a policy, and what is allowed in it and yet hardly meant."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
+from typing import Any
 
+from schemas.policy_document import PolicyError
 from schemas.suggestion import suggestion
 from schemas.target_document import HttpDocument, TargetDocument, variables
-from streams.policy import EntityPolicy, Policy, Rule
+from streams.policy import EntityPolicy, Policy, Rule, parse_policy
 
 #: These decide by rank alone, so without an order the clocks decide.
 RANKED = ("source_priority", "authority")
+
+
+def contradictions(document: Any, read: Callable[[object], Policy] = parse_policy) -> list[str]:
+    """Why a file whose keys and types are right is no policy: a line for each rule that is wrong, with its place.
+
+    read: makes a policy of a mapping; PolicyError with the first mistake.
+    """
+    found: dict[str, None] = {}
+    for part in _parts(document):
+        try:
+            read(part)
+        except PolicyError as error:
+            found[str(error)] = None
+    return list(found)
+
+
+def _parts(document: Any) -> Iterator[Any]:
+    """The file without its rules, each rule alone, each entity type alone, and the file."""
+    given = document if isinstance(document, dict) else {}
+    head = {key: value for key, value in given.items() if key != "entities"}
+    yield head
+    for name, body in (given.get("entities") or {}).items():
+        rules = body or {}
+        sections = [key for key in ("fields", "field_groups") if isinstance(rules.get(key), dict)]
+        alone = {key: value for key, value in rules.items() if key not in sections}
+        for section in sections:
+            for member, rule in rules[section].items():
+                yield {**head, "entities": {name: {**alone, section: {member: rule}}}}
+        yield {**head, "entities": {name: rules}}
+    yield document
 
 
 def remarks(policy: Policy) -> list[str]:

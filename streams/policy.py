@@ -12,9 +12,20 @@ from schemas.policy_document import EntityDocument, FieldDocument, PolicyDocumen
 from schemas.refusal import Limits
 from schemas.resolver_document import PARAMETERS, RuleDocument
 from schemas.suggestion import suggestion
-from streams.resolvers import Resolver, custom, made
+from streams.resolvers import Resolver, custom, keeping_siblings, made
 from streams.resolvers.custom import Functions, UserFunction
 from streams.resolvers.decision import Ranks
+
+#: Resolver -> the types that it makes something of; one that is not here takes all.
+TAKEN: Final[dict[str, tuple[str, ...]]] = {
+    "sum": ("integer", "number"),
+    "union": ("array",),
+    "max": ("integer", "number", "string", "timestamp", "boolean"),
+    "min": ("integer", "number", "string", "timestamp", "boolean"),
+    "longest": ("string", "array", "object"),
+    "forward_only": ("string",),
+    "stock": ("integer", "number"),
+}
 
 #: Sections of the file that do not decide who wins.
 NO_POLICY: Final = ("worker", "targets", "journal", "conflicts")
@@ -32,6 +43,7 @@ class Rule:
 @dataclass(frozen=True, slots=True)
 class EntityPolicy:
     """The rules of one entity type. groups: group -> (its rule, its fields). personal: fields whose values are masked.
+    types: field -> the type of its values, where it has one.
 
     tombstone_by_time, touch_by_time: whether time alone lets a tombstone dominate, and a touch a tombstone.
     """
@@ -45,6 +57,7 @@ class EntityPolicy:
     ranks: Ranks
     window_ms: int
     personal: frozenset[str]
+    types: dict[str, str]
 
     def rule(self, field_name: str) -> Rule:
         return self.fields.get(field_name, self.default)
@@ -58,11 +71,19 @@ class EntityPolicy:
             touch_by_time=_touch_by_time(on_delete),
         )
 
+    def decides_like(self, other: EntityPolicy) -> bool:
+        """Whether every state is judged alike under both."""
+        mine = (self.default, self.groups, self.on_delete, self.ranks, self.window_ms)
+        if mine != (other.default, other.groups, other.on_delete, other.ranks, other.window_ms):
+            return False
+        return all(self.rule(name) == other.rule(name) for name in self.fields.keys() | other.fields.keys())
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The whole policy. version: first 16 hex digits of the SHA-256 of what it says, stamped on all it decides.
 
+    said: the mapping that it was read from, less what is no policy.
     sources: names that may write, None where they are not declared. max_future_ms: limit of the clock guard,
     max_future_ms_of: of sources that have one of their own.
     view_ttl_ms: life of a key of the view, None for ever.
@@ -71,6 +92,7 @@ class Policy:
     """
 
     version: str
+    said: dict[str, Any]
     default: EntityPolicy
     entities: dict[str, EntityPolicy]
     sources: frozenset[str] | None
@@ -98,6 +120,7 @@ def parse_policy(document: object, functions: Functions = custom.none) -> Policy
         default=_entity(read, EntityDocument(), "", functions),
         entities={name: _entity(read, body, f"entities.{name}.", functions) for name, body in read.entities.items()},
         version=_version(document, _codes(read, functions)),
+        said=_said(document),
         sources=None if read.sources is None else frozenset(read.sources),
         max_future_ms=read.max_future,
         max_future_ms_of={
@@ -124,15 +147,19 @@ def _priority(read: PolicyDocument) -> list[str]:
     return [names[place] for place in sorted(names)]
 
 
-def _version(document: object, codes: dict[str, str]) -> str:
-    """Names what the policy says; what does not decide who wins has no part in it: nor what is personal, nor where
-    changes arrive.
-    """
+def _said(document: object) -> dict[str, Any]:
+    """The file's mapping less what does not decide who wins: the sections beside, and where changes arrive."""
     said = {key: value for key, value in document.items() if key not in NO_POLICY} if isinstance(document, dict) else {}
-    if isinstance(said.get("entities"), dict):
-        said["entities"] = {name: _deciding(entity) for name, entity in said["entities"].items()}
     if isinstance(said.get("sources"), dict):
         said["sources"] = {name: _without_arrival(source) for name, source in said["sources"].items()}
+    return said
+
+
+def _version(document: object, codes: dict[str, str]) -> str:
+    """Names what the policy says and the code that it names; what is personal has no part in it."""
+    said = _said(document)
+    if isinstance(said.get("entities"), dict):
+        said["entities"] = {name: _deciding(entity) for name, entity in said["entities"].items()}
     if codes:
         said["code"] = codes
     return sha256(canonical(said).encode()).hexdigest()[:16]
@@ -196,11 +223,15 @@ def _entity(read: PolicyDocument, entity: EntityDocument, path: str, functions: 
                 raise PolicyError(f"policy, {path}field_groups.{name}: {problem}")
             fields[member] = rule
         groups[name] = (rule, tuple(group.fields))
+    _check_groups(entity, path)
+    types = _types(entity)
+    _check_types(types, fields, path)
+    keeping = keeping_siblings(entity.max_siblings)
     on_delete, ranks = entity.on_delete, Ranks(tuple(read.priority))
     window_ms = entity.convergence_window
     return EntityPolicy(
-        default=Rule(resolver, ranks),
-        fields=fields,
+        default=_keeping(Rule(resolver, ranks), keeping),
+        fields={name: _keeping(rule, keeping) for name, rule in fields.items()},
         groups=groups,
         on_delete=on_delete,
         tombstone_by_time=_tombstone_by_time(on_delete),
@@ -208,6 +239,7 @@ def _entity(read: PolicyDocument, entity: EntityDocument, path: str, functions: 
         ranks=ranks,
         window_ms=read.convergence_window if window_ms is None else window_ms,
         personal=_personal(entity),
+        types=types,
     )
 
 
@@ -217,6 +249,40 @@ def _tombstone_by_time(on_delete: str) -> bool:
 
 def _touch_by_time(on_delete: str) -> bool:
     return on_delete in ("update_wins", "last_update_wins")
+
+
+def _keeping(rule: Rule, keeping: Resolver) -> Rule:
+    """The rule, with the entity type's own form of `keep_siblings` if it is that."""
+    return Rule(keeping, rule.ranks, rule.group) if rule.resolver.name == keeping.name else rule
+
+
+def _check_groups(entity: EntityDocument, path: str) -> None:
+    """A group has fields and no other groups, so that there is no cycle; a field may have the name of its own group."""
+    for name, group in entity.field_groups.items():
+        for member in group.fields:
+            if member != name and member in entity.field_groups and member not in entity.field_groups[member].fields:
+                problem = f"{member!r} is a group itself; groups have fields, name these here"
+                raise PolicyError(f"policy, {path}field_groups.{name}: {problem}")
+
+
+def _types(entity: EntityDocument) -> dict[str, str]:
+    """The types of the fields that have one, by themselves or as members of a group."""
+    types = {name: str(body.type) for name, body in entity.fields.items() if body.type is not None}
+    for group in entity.field_groups.values():
+        if group.type is not None:
+            types.update({member: str(group.type) for member in group.fields})
+    return types
+
+
+def _check_types(types: dict[str, str], fields: dict[str, Rule], path: str) -> None:
+    """No resolver on a type that it makes nothing of."""
+    for name, type_ in types.items():
+        resolver, group = fields[name].resolver.name, fields[name].group
+        taken = TAKEN.get(resolver)
+        if taken is not None and type_ not in taken:
+            place = f"fields.{name}" if group is None else f"field_groups.{group}"
+            problem = f"{resolver!r} takes {' or '.join(taken)}, and no {type_}"
+            raise PolicyError(f"policy, {path}{place}.type: {problem}")
 
 
 def _personal(entity: EntityDocument) -> frozenset[str]:

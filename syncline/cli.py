@@ -21,6 +21,7 @@ from syncline.commands import (
     look,
     pin,
     policy,
+    policy_change,
     publish,
     show,
     targets,
@@ -119,8 +120,14 @@ configuration.command()(config.show)
 configuration.command()(config.schema)
 app.add_typer(configuration, name="config")
 
-rules = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Try a policy before it goes live.")
+rules = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Try a policy, and change that of workers which run."
+)
 rules.command()(policy.test)
+rules.command(name="diff")(policy_change.diff)
+rules.command()(policy_change.apply)
+rules.command()(policy_change.withdraw)
+rules.command()(policy_change.status)
 app.add_typer(rules, name="policy")
 
 arrivals = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Sources with a topic or stream of their own.")

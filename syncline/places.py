@@ -102,7 +102,7 @@ async def newest_states(kafka: str, topic: str, key: bytes | None = None) -> dic
     async with aclosing(read_topic(kafka, topic, key)) as batches:
         async for _, records in batches:
             for record in records:
-                if record.value is None:
+                if record.value is None or b":" not in record.key:  # of no entity, but of a whole partition
                     states.pop(record.key, None)
                     continue
                 known = states.get(record.key)

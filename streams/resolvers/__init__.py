@@ -90,6 +90,14 @@ RESOLVERS: Final = {resolver.name: resolver for resolver in _TABLE}
 PARAMETRIC: Final = ("forward_only", "stock", "trust")
 
 
+def keeping_siblings(most: int | None) -> Resolver:
+    """`keep_siblings` of at most so many values; None: of all."""
+    if most is None:
+        return RESOLVERS["keep_siblings"]
+    decide = keep_siblings.at_most(most)
+    return Resolver("keep_siblings", decide=decide, said=canonical({"max_siblings": most}))
+
+
 def made(name: str, parameters: Mapping[str, Any]) -> Resolver:
     """A resolver of the table. Raises ValueError: parameters that are missing, or of which nothing can be made."""
     said = canonical(parameters)

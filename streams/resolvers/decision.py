@@ -21,6 +21,12 @@ class Ranks:
     def __init__(self, order: tuple[str, ...]) -> None:
         self._places = {source: place for place, source in enumerate(order)}
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ranks) and self._places == other._places
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._places))
+
     def __len__(self) -> int:
         return len(self._places)
 

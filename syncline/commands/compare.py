@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncline.commands.options import OutputOption, read_policy, with_settings
+from syncline.commands.options import OutputOption, policy_in_force, read_policy, with_settings
 from syncline.terminal import CommandError, Output, need_redis, run, say, write_json, write_lines, write_table
 
 if TYPE_CHECKING:
     from agents.settings import Settings
-    from streams.policy import Policy
     from syncline.places import Digest
 
 
@@ -32,11 +31,12 @@ def export(
     place: Annotated[Place, typer.Argument(metavar="PLACE", help="view, records, table, or replay: a fresh fold.")],
 ) -> None:
     """Print what a place holds now: JSON lines {"contested","fields","key"}, sorted by key."""
-    policy = _checked(settings, [place])
+    _check(settings, [place])
 
     async def work() -> None:
         from syncline.places import PLACES
 
+        policy = await policy_in_force(settings)
         lines: list[str] = []
         async for line in PLACES[place.value](settings, policy):
             lines.append(line)
@@ -55,11 +55,12 @@ def digest(
     output: OutputOption = Output.table,
 ) -> None:
     """Print SHA-256 and count of each place's export; exit code 1 if they differ."""
-    policy = _checked(settings, places)
+    _check(settings, places)
 
     async def work() -> list[Digest]:
         from syncline.places import digest as digest_of
 
+        policy = await policy_in_force(settings)
         return [await digest_of(place.value, settings, policy) for place in places]
 
     found = run(settings, work())
@@ -90,7 +91,7 @@ def wait(
         raise CommandError(str(error)) from None
 
 
-def _checked(settings: Settings, places: list[Place]) -> Policy:
+def _check(settings: Settings, places: list[Place]) -> None:
     if Place.view in places:
         need_redis(settings)
-    return read_policy(settings)
+    read_policy(settings)

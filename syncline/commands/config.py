@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import typer
+import yaml
 
 from syncline.commands.options import OutputOption, read_policy, read_settings
 from syncline.terminal import CommandError, Output, say, shown, write_json, write_lines, write_table
@@ -24,31 +27,50 @@ SHORT_FORMS = ("fields", "one_of", "stream")
 
 def lint(file: FileArgument = None) -> None:
     """Check a file whole: each mistake in a line with its place; exit code 1 if there is any."""
-    from agents.config_file import read_config
+    from agents.config_file import policy_of, read_config
     from agents.settings import SettingsError, config_path
     from schemas.policy_document import PolicyError, mistakes, read_document
-    from streams.lint import remarks, target_remarks
-    from streams.policy import parse_policy
+    from streams.lint import contradictions, remarks, target_remarks
 
     path = config_path({"config": file})
     if path is None:
         raise CommandError("no file to check: name one, or set SYNCLINE_CONFIG")
     try:
         document = read_config(path)
-        found = mistakes(document)
+        found = mistakes(document) or contradictions(document, policy_of)
         if not found:
-            policy, targets = parse_policy(document), read_document(document).targets
+            policy, targets = policy_of(document), read_document(document).targets
             found = unknown_kinds(targets)
             read_settings(config=path)
     except (PolicyError, SettingsError, CommandError) as error:
         found = [str(error)]
-    for line in found:
-        say(f"{path}: {line.removeprefix(f'{path}: ')}")
+    say_in_order(path, found)
     if found:
         raise typer.Exit(1)
-    for line in (*remarks(policy), *target_remarks(targets, policy, os.environ)):
-        say(f"{path}: {line}")
+    say_in_order(path, [*remarks(policy), *target_remarks(targets, policy, os.environ)])
     write_lines([f"ok: policy {policy.version}, rules for {len(policy.entities)} entity types, {len(targets)} targets"])
+
+
+def say_in_order(path: str, lines: list[str]) -> None:
+    """Say lines about a file by the place that each begins with, and name the line of the file where that is."""
+    from agents.yaml_places import line_of
+
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        numbered = [(line_of(text, place_of(line, path)) or 0, line.removeprefix(f"{path}: ")) for line in lines]
+    except (OSError, ValueError, yaml.YAMLError):
+        numbered = [(0, line.removeprefix(f"{path}: ")) for line in lines]
+    for number, line in sorted(numbered, key=lambda one: one[0]):
+        say(f"{path}:{number}: {line}" if number else f"{path}: {line}")
+
+
+def place_of(line: str, path: str) -> str:
+    """The place in the file that a line is about; of a key that is not known the key's own."""
+    place, _, problem = line.removeprefix(f"{path}: ").removeprefix("policy, ").partition(": ")
+    unknown = re.match(r"unknown key '(.*?)';", problem)
+    if unknown is None:
+        return place
+    return unknown[1] if place == "top" else f"{place}.{unknown[1]}"
 
 
 def unknown_kinds(targets: Mapping[str, TargetDocument]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from schemas.canonical import canonical, parse
-from syncline.commands.options import KeyArgument, OutputOption, check_key, read_policy, with_settings
+from syncline.commands.options import KeyArgument, OutputOption, check_key, policy_in_force, with_settings
 from syncline.terminal import CommandError, Output, run, say, shown, write_json, write_lines, write_table
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def get(settings: Settings, key: KeyArgument, output: OutputOption = Output.tabl
         return
     if entity is None:
         raise unknown(settings, key)
-    rules = read_policy(settings).of(key.partition(":")[0])
+    rules = run(settings, policy_in_force(settings)).of(key.partition(":")[0])
     contested = ["*"] if judge_existence(entity, rules).contested else []
     told = {"clock": entity.clock(), "contested": contested, "exists": False, "fields": {}, "key": key, "pending": []}
     if output is Output.json:
@@ -64,14 +64,15 @@ def explain(
     from streams.explain import explain as reasons_of
     from syncline.commands.deciding import masking_of
 
-    policy = read_policy(settings)
+    policy = run(settings, policy_in_force(settings))
     record, entity = _state_at(settings, policy, key, at)
     if entity is None:
         raise unknown(settings, key)
     if record is not None and record.policy_version != policy.version:
         say(
             f"syncline: this explains by policy {policy.version}, the record was made under {record.policy_version}: "
-            "SYNCLINE_CONFIG here must be the policy file that the workers have"
+            "a change of the policy may be under way (syncline policy status), or SYNCLINE_CONFIG here must be the "
+            "policy file that the workers have"
         )
     reasons = [r for r in reasons_of(entity, policy.of(key.partition(":")[0])) if field in (None, r.field)]
     if not reasons:

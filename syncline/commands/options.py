@@ -101,6 +101,17 @@ def read_targets(settings: Settings) -> Mapping[str, TargetDocument]:
         raise CommandError(str(error)) from None
 
 
+async def policy_in_force(settings: Settings) -> Policy:
+    """The policy that the deployment's workers have. Raises CommandError."""
+    from streams.policy import PolicyError
+    from syncline.policies import in_force
+
+    try:
+        return (await in_force(settings)).policy
+    except PolicyError as error:
+        raise CommandError(str(error)) from None
+
+
 def check_target(settings: Settings, declared: Mapping[str, TargetDocument], name: str) -> TargetDocument:
     """The section of a target. Raises CommandError where it is not declared."""
     from schemas.suggestion import suggestion

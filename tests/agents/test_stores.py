@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from agents.ranges import APPLIED_KEY
+from agents.ranges import APPLIED_KEY, POLICY_KEY
 from agents.states import Home, MemoryStates, PartitionStates, fold, why_outdated
 from tests.agents.counting_kernel import empty_state, position_of
 from tests.agents.homes import HOMES
@@ -77,6 +77,20 @@ class StatesAgainstDict(RuleBasedStateMachine):
                 expected.pop(key, None)
                 expected |= {} if state is None else {key: state}
 
+    @rule(text=st.none() | st.binary(max_size=3).map(bytes.hex).map(str.encode))
+    def be_decided_by(self, text: bytes | None) -> None:
+        self.states.deciders = text
+
+    @rule(most=st.integers(1, 4), batch=BATCHES)
+    def walk(self, most: int, batch: dict[bytes, bytes]) -> None:
+        there, seen = set(self.visible), set()
+        for chunk in self.states.key_chunks(most):
+            assert len(chunk) <= most
+            seen.update(chunk)
+            if len(self.in_flight) < IN_FLIGHT:
+                self.store_batch(batch)
+        assert there <= seen <= set(self.visible)
+
     @rule()
     def clear(self) -> None:
         self.states.clear()
@@ -84,11 +98,11 @@ class StatesAgainstDict(RuleBasedStateMachine):
 
     @rule()
     def close_and_open(self) -> None:
-        ways = (self.states.contained, self.states.applied)
+        ways = (self.states.contained, self.states.applied, self.states.deciders)
         self.states.close()
         self.states = self.home.open(0)
         if self.outlives_a_close:
-            assert (self.states.contained, self.states.applied) == ways
+            assert (self.states.contained, self.states.applied, self.states.deciders) == ways
             self.visible = dict(self.acknowledged)
             self.in_flight.clear()
         else:
@@ -96,6 +110,7 @@ class StatesAgainstDict(RuleBasedStateMachine):
 
     def _nothing_is_left(self) -> None:
         assert (self.states.contained, self.states.contained_at, self.states.applied) == (-1, 0.0, -1)
+        assert self.states.deciders is None
         self.visible, self.acknowledged = {}, {}
         self.in_flight.clear()
 
@@ -134,19 +149,20 @@ def test_the_state_that_reflects_more_stays(home: Home) -> None:
     states = home.open(0)
     states.replace({b"a:1": b"7 kept", b"a:2": b"7 kept"})
     log = records((0, b"a:1", b"5 late"), (1, b"a:2", b"7 again"), (2, b"a:3", b"9 new"), (3, b"a:3", b"8 late"))
-    changes, applied = fold(log, states, position_of)
+    changes, applied, _ = fold(log, states, position_of)
     assert changes == {b"a:2": b"7 again", b"a:3": b"9 new"}
     assert applied == 9
 
 
 def test_what_is_no_state_of_an_entity_is_not_stored(home: Home) -> None:
-    """A null removes, the applied key only says how far the table is, and a gap says nothing."""
+    """A null removes, two keys say how far the table is and by which policies, and a gap says nothing."""
     states = home.open(0)
     states.replace({b"a:1": b"7 kept"})
     log = records((0, b"a:1", None), (1, b"a:1", b"3 anew"), (2, APPLIED_KEY, empty_state(0, 12)), (3, None, None))
-    changes, applied = fold(log, states, position_of)
+    log += records((4, POLICY_KEY, b"{}"))
+    changes, applied, deciders = fold(log, states, position_of)
     assert changes == {b"a:1": b"3 anew"}
-    assert applied == 12
+    assert (applied, deciders) == (12, b"{}")
     assert fold(records((0, b"a:1", None)), states, position_of).changes == {b"a:1": None}
 
 

@@ -19,7 +19,7 @@ from aiokafka import ConsumerRecord
 from agents.dead_letters import CONNECT
 from agents.fencing import FENCE_KEY
 from agents.names import TopicNames
-from agents.ranges import APPLIED_KEY
+from agents.ranges import APPLIED_KEY, POLICY_KEY
 from agents.settings import Settings
 from schemas.codec import decode_conflict, decode_record
 from streams.entity import Entity
@@ -78,7 +78,7 @@ async def read_topics(settings: Settings) -> Topics:
     topics = Topics(*await asyncio.gather(*(read_log(settings.kafka, topic) for topic in wanted)))
     for records in topics.changelog.values():
         # One of these is in each partition, and a key has one partition in what follows.
-        records[:] = [record for record in records if record.key not in (APPLIED_KEY, FENCE_KEY)]
+        records[:] = [record for record in records if record.key not in (APPLIED_KEY, FENCE_KEY, POLICY_KEY)]
     return topics
 
 

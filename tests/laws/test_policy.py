@@ -106,6 +106,18 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         {"entities": {"customer": {"field_groups": {"g": ["a"], "h": ["a"]}}}},
         "policy, entities.customer.field_groups.h: the field 'a' is in another group",
     ),
+    "group in a group": (
+        {"entities": {"customer": {"field_groups": {"g": ["h"], "h": ["g"]}}}},
+        "policy, entities.customer.field_groups.g: 'h' is a group itself; groups have fields, name these here",
+    ),
+    "unknown type": (
+        {"entities": {"customer": {"fields": {"a": {"type": "int"}}}}},
+        "policy, entities.customer.fields.a.type: 'int' is not known; did you mean 'integer'?",
+    ),
+    "siblings": (
+        {"entities": {"customer": {"max_siblings": 0}}},
+        "policy, entities.customer.max_siblings: 0 must be a whole number above 0",
+    ),
     "limit": ({"limits": {"depth": 0}}, "policy, limits.depth: 0 must be a whole number above 0"),
     "unknown limit": ({"limits": {"bytes": 9}}, "policy, limits: unknown key 'bytes'"),
     "priority in two places": (

@@ -119,9 +119,10 @@ blind_rows = st.lists(
 )
 
 
-def golden_value(rows: list[Row], resolver: str, informed: bool) -> tuple[str | None, list[str]]:
-    """The engine's value of the one field after all rows, and what it says is contested."""
-    policy = parse_policy({"priority": PRIORITY, "resolver": resolver}).of("customer")
+def golden_value(rows: list[Row], resolver: str, informed: bool, **rules: Any) -> tuple[str | None, list[str]]:
+    """The engine's value of the one field after all rows, and what it says is contested; rules: of the entity type."""
+    document = {"priority": PRIORITY, "entities": {"customer": {"resolver": resolver, **rules}}}
+    policy = parse_policy(document).of("customer")
     entity, clock = Entity(), {}
     for row in rows:
         version = clock.get(row["source"], 0) + 1

@@ -147,6 +147,7 @@ FOUND_ELSEWHERE = {
     "key_mismatch",
     "unknown_source",
     "clock_skew",
+    "wrong_type",
     "too_many_sources",
     "state_too_large",
     "bad_command",
@@ -154,6 +155,8 @@ FOUND_ELSEWHERE = {
     "bad_shape",
     "foreign_source",
     "bad_reply",
+    "not_caught_up",
+    "superseded",
 }
 
 

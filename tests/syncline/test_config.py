@@ -29,15 +29,46 @@ def test_lint_passes_the_example_of_the_contract(tmp_path: Path) -> None:
 
 def test_lint_names_every_mistake_with_its_place(tmp_path: Path) -> None:
     """Not only the first mistake is told, each in one line, with what would be right; the code is 1."""
-    file = written(tmp_path, "resolvr: max\nmax_future: soon\nentities: {customer: {fields: {tier: {resolver: best}}}}")
+    text = "resolvr: max\nmax_future: soon\nentities:\n  customer:\n    fields: {tier: {resolver: best}}"
+    file = written(tmp_path, text)
     code, out, err = invoke("config", "lint", file)
     assert (code, out) == (1, "")
     assert err.splitlines() == [
-        f"{file}: policy, max_future: 'soon' must be a time such as 500ms, 1s, 5m, 2h or 1d",
-        f"{file}: policy, entities.customer.fields.tier.resolver: 'best' is not known; it must be one of authority,"
+        f"{file}:1: policy, top: unknown key 'resolvr'; did you mean 'resolver'?",
+        f"{file}:2: policy, max_future: 'soon' must be a time such as 500ms, 1s, 5m, 2h or 1d",
+        f"{file}:5: policy, entities.customer.fields.tier.resolver: 'best' is not known; it must be one of authority,"
         " first_update_wins, forward_only, keep_siblings, last_update_wins, longest, manual, max, min, source_priority,"
         " stock, sum, trust, union",
-        f"{file}: policy, top: unknown key 'resolvr'; did you mean 'resolver'?",
+    ]
+
+
+RULES = """
+sources: {crm: {}, web: {}}
+entities:
+  customer:
+    fields:
+      tier: {resolver: source_priority, order: [crn]}
+      tags:
+        type: string
+        resolver: union
+    field_groups:
+      postal: {fields: [street], resolver: sum}
+  order:
+    field_groups: {a: [b], b: [a]}
+"""
+
+
+def test_lint_names_every_contradiction_with_its_line(tmp_path: Path) -> None:
+    """Rules that are no rules although their keys are right are told all at once, too, in the order of the file."""
+    file = written(tmp_path, RULES)
+    code, out, err = invoke("config", "lint", file)
+    assert (code, out) == (1, "")
+    told = [line.removeprefix(f"{file}:").split(": ", 2)[::2] for line in err.splitlines()]
+    assert [(int(number), problem.split(";")[0]) for number, problem in told] == [
+        (6, "unknown source 'crn'"),
+        (8, "'union' takes array, and no string"),
+        (11, "'sum' does not pick one write, so it cannot decide a group"),
+        (13, "'b' is a group itself"),
     ]
 
 
