@@ -7,10 +7,11 @@ growth      what a change costs with more entities, sources, fields and workers
 journal     what the change log costs: its stores beside the resolver, and the worker with it and without
 recovery    how long Syncline takes from a start to the first change, with its states in memory and in RocksDB
 policy_change  entities judged anew under another policy, beside the worker's ordinary rate
+sync        golden records on their way to a target: latency, windows beside realtime, entities by name
 profile     where Syncline's CPU time goes on the job
 plot        tables and pictures of docs/performance.md from the results of throughput and growth
 
-The first six write benchmarks/results/<what>.md and .json.
+The first seven write benchmarks/results/<what>.md and .json.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import logging
 import os
 import sys
 
-from benchmarks import fencing, growth, journal, latency, plot, policy_change, recovery, report, throughput
+from benchmarks import fencing, growth, journal, latency, plot, policy_change, recovery, report, sync, throughput
 from benchmarks.job import SEED, Job
 from benchmarks.measure import RunFailed
 from benchmarks.peers.installed import NotInstalled
@@ -29,7 +30,10 @@ from benchmarks.peers.systems import PEERS, Peer
 from benchmarks.profiling import profile
 from benchmarks.stage import say
 
-WHAT = ("throughput", "latency", "recovery", "fencing", "growth", "journal", "policy_change", "profile", "plot")
+WHAT = (
+    *("throughput", "latency", "recovery", "fencing", "growth", "journal", "sync", "policy_change"),
+    *("profile", "plot"),
+)
 #: Entities, where the command line does not say: of the job, and in the changelog of a recovery.
 ENTITIES, RECOVERED = 50_000, 1_000_000
 #: Of these 100,000 and more are changed by the job.
@@ -56,6 +60,8 @@ def main() -> int:
                 return measure_growth(given, job)
             case "journal":
                 return measure_journal(given, job)
+            case "sync":
+                return measure_sync(given)
             case "plot":
                 say(f"written: {', '.join(map(str, plot.plot()))}")
                 return 0
@@ -109,6 +115,14 @@ def measure_journal(given: argparse.Namespace, job: Job) -> int:
     return 0 if all(result.right for result, _ in runs) else 1
 
 
+def measure_sync(given: argparse.Namespace) -> int:
+    """Run, show and write; returns the exit code."""
+    before = os.getloadavg()
+    figures = asyncio.run(sync.sync(given.rate, given.seconds, given.deliveries))
+    say(f"written: {sync.write(given.name, figures, report.environment(Job(given.deliveries), before))}")
+    return 0
+
+
 def measure_growth(given: argparse.Namespace, job: Job) -> int:
     """Run, show and write; returns the exit code."""
     before = os.getloadavg()
@@ -139,9 +153,10 @@ def arguments() -> argparse.ArgumentParser:
         "--entities", type=int, help=f"of the job at most so many ({ENTITIES}); recovery: exactly ({RECOVERED})"
     )
     parser.add_argument(
-        "--rate", type=int, default=200, help="latency, fencing: changes or batches per second (%(default)s)"
+        "--rate", type=int, default=200, help="latency, fencing, sync: changes or batches per second (%(default)s)"
     )
-    parser.add_argument("--seconds", type=int, default=30, help="latency, fencing: so long (%(default)s)")
+    parser.add_argument("--seconds", type=int, default=30, help="latency, fencing, sync: so long (%(default)s)")
+    parser.add_argument("--deliveries", type=int, default=100_000, help="sync: changes of golden records (%(default)s)")
     parser.add_argument("--rounds", type=int, default=1, help="runs of each system; every other round backwards")
     parser.add_argument("--seed", type=int, default=SEED, help="of the job's chance (%(default)s)")
     parser.add_argument("--peers", default="all", help=f"with commas between: {', '.join(p.name for p in PEERS)}")

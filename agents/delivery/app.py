@@ -173,6 +173,8 @@ class StatusNotes(Service):
     async def _tell(self) -> None:
         while not self.should_stop:
             await self.sleep(STATUS_SECONDS)
+            oldest_ms = self._app.courier.oldest_ms()
+            self._app.metrics.oldest_seconds.set(0 if oldest_ms is None else max(0.0, time() - oldest_ms / 1000))
             try:
                 for partition in list(self._app.courier.backlogs):
                     await self._tell_of(partition)
@@ -189,8 +191,6 @@ class StatusNotes(Service):
         self._before[partition] = now, delivered
         self._app.metrics.pending.labels(partition).set(len(backlog))
         self._app.metrics.position.labels(partition).set(backlog.committable)
-        oldest_ms = courier.oldest_ms()
-        self._app.metrics.oldest_seconds.set(0 if oldest_ms is None else max(0.0, now - oldest_ms / 1000))
         status = {
             "position": backlog.committable,
             "pending": len(backlog),

@@ -44,6 +44,9 @@ def list_(
     output: OutputOption = Output.table,
 ) -> None:
     """Print the conflicts that are open now; those that are deferred are left out until their time."""
+    from streams.explain import span
+    from syncline.hybrid_clock import wall_clock_ms
+
     policy, inbox = _inbox(settings, where)
     chosen = [one for one in _chosen(inbox, where) if inbox.deferred_now(one) is deferred]
     hidden = sum(map(inbox.deferred_now, _chosen(inbox, where)))
@@ -53,18 +56,17 @@ def list_(
         return
     rows = [
         (
-            one.conflict_id[:12],
+            one.conflict_id[:8],
             shown(one.key),
             shown(one.field),
             one.kind,
             one.outcome,
             shown(_value(one, mask)),
-            shown(", ".join(f"{w.dot.source}@{w.dot.version}" for w in one.candidates)),
-            when(one.since),
+            span(max(0, wall_clock_ms() - one.since)),
         )
         for one in chosen
     ]
-    write_table(["id", "key", "field", "kind", "outcome", "value", "among", "since"], rows)
+    write_table(["id", "key", "field", "kind", "outcome", "value", "age"], rows)
     later = f", {hidden} more deferred" if hidden and not deferred else ""
     write_lines([f"{len(chosen)} {'deferred' if deferred else 'open'}{later}"])
 

@@ -328,6 +328,35 @@ def test_only_changed_fields_go_and_nothing_where_none_did() -> None:
     assert world.backlog.to_deliver(item).patch == {"x": None}
 
 
+def test_a_value_that_came_and_went_does_not_stay_at_the_target() -> None:
+    """After a call without an answer all fields go, for the target may have any of what was tried."""
+    records = [Record("a:1", {"x": x}, 10_000) for x in (1, 2, 1)]
+    for trouble in ("unanswered", "crash"):
+        world = World(records, plan("{mode: incremental}"))
+        world.begin()
+        world.read(1)
+        world.call(1, "accepted")
+        world.commit()
+        world.read(1)
+        world.call(1, trouble)
+        assert world.held["a:1"] == {"x": 2}
+        world.drain()
+        assert world.held["a:1"] == {"x": 1}
+
+
+def test_what_went_ahead_of_the_commit_does_not_go_again() -> None:
+    """Orders go at once while the rest waits and holds the commit back; after a crash they are not sent twice."""
+    text = "{mode: manual, rules: {b: {entities: [b], mode: realtime}}}"
+    world = World([Record("a:1", {"x": 1}, 10_000), Record("b:1", {"x": 1}, 10_000)], plan(text))
+    world.read(2)
+    world.call(10, "accepted")
+    world.commit()
+    assert (world.committed, list(world.noted)) == (0, ["b:1"])
+    world.crash()
+    world.drain()
+    assert world.got == {"a:1": [0], "b:1": [1]}
+
+
 def test_what_is_cleared_is_not_delivered() -> None:
     """Nothing up to the offset, read before or after; a newer state is."""
     world = World([Record(key, {"x": 1}, 10_000) for key in ("a:1", "b:1", "a:2", "a:1")], plan("{mode: manual}"))
