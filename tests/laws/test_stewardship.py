@@ -12,7 +12,7 @@ from schemas.change import Change
 from schemas.refusal import Refusal
 from streams.entity import Entity, absorb
 from streams.golden import document, golden
-from streams.merge import judge
+from streams.merge import judge, rejudge
 from streams.policy import EntityPolicy, parse_policy
 from tests.laws.histories import FIELDS, STEWARDS, VALUES, histories, policies, wire
 
@@ -145,3 +145,17 @@ def test_a_source_cannot_pin() -> None:
     crm = {**by_steward("crm", 3, {"email": "a"}, {"*pinned": 3, "*web": 9}), "occurred_at": 0}
     web = {**by_steward("web", 1, {"email": "b"}, {"crm": 3}), "occurred_at": 0}
     assert outcome([crm, web], policy) == ('{"email":"b"}', [], [])
+
+
+def test_a_deletion_taken_back_brings_its_fields_into_the_judgement() -> None:
+    """The judgement that is brought up to date change by change has the fields again that the deletion had buried."""
+    policy = parse_policy(None).of("customer")
+    created = {**by_steward("crm", 1, {"name": "Ann"}, {}), "op": "create"}
+    deletion = by_steward(ANA, 6, {}, {"crm": 1}, "delete")
+    undo = by_steward(BO, 1, {}, {f"*{ANA}": 6, f"*{BO}": 1})
+    entity = Entity()
+    judgement = judge(entity, policy)
+    for change in (created, deletion, undo):
+        rejudge(judgement, entity, policy, absorb(entity, wire(change)))
+    assert judgement.existence.exists
+    assert judgement.fields["name"].value == '"Ann"'

@@ -136,6 +136,31 @@ def test_a_field_that_waits_for_a_person_is_pending() -> None:
     assert (found.contested, found.pending) == (True, True)
 
 
+@given(histories(), policies())
+def test_what_the_rule_itself_would_choose_is_what_stands(history: list[Any], document: Any) -> None:
+    """Among what all rules would choose, the choice of the rule in force is the judgement's, but for a group's."""
+    policy = parse_policy(document).of("customer")
+    entity = state_of(history)
+    judgement = judge(entity, policy)
+    existence, *fields = explain(entity, policy)
+    assert existence.others[existence.rule] == existence.value
+    for found in fields:
+        if policy.rule(found.field).group is None:
+            assert found.others[found.rule] == judgement.fields[found.field].value
+
+
+def test_what_other_rules_would_choose() -> None:
+    """Each rule chooses from the same writes by itself."""
+    history = [change("crm", 1, 0, fields={"tier": "b"}), change("web", 1, 5_000, fields={"tier": "a"})]
+    found = reason(history, "tier", fields={"tier": {"resolver": "manual"}})
+    assert {name: found.others[name] for name in ("last_update_wins", "source_priority", "max", "keep_siblings")} == {
+        "last_update_wins": '"a"',
+        "source_priority": '"b"',
+        "max": '"b"',
+        "keep_siblings": '["a","b"]',
+    }
+
+
 def test_a_pin_and_a_withdrawal_are_named() -> None:
     """A write that a pin overrules is told so, and so is a decision that was taken back."""
     pin = change("steward:ana", 2, 0, seen={"*pinned": 2}, fields={"tier": "a"})
