@@ -19,6 +19,7 @@ from mode.types import ServiceT
 from agents import web
 from agents.app_settings import QUEUED_BATCHES, faust_settings
 from agents.boottime import boottime
+from agents.checked_functions import require_converging
 from agents.commands import commands_agent
 from agents.config_file import load_policy
 from agents.control import Control
@@ -355,7 +356,9 @@ def checks(app: SynclineApp) -> list[web.Check]:
 def policy_or_end(settings: Settings) -> Policy:
     """The policy of the settings. Ends the process with code 78 for a file it cannot use."""
     try:
-        return load_policy(settings.config)
+        policy = load_policy(settings.config)
+        require_converging(settings.config)
+        return policy
     except PolicyError as error:
         end_process(EX_CONFIG, str(error))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from agents.user_functions import functions_beside
 from schemas.policy_document import PolicyError, SourceDocument, read_document
 from schemas.target_document import TargetDocument
 from streams.policy import Policy, parse_policy
@@ -36,16 +37,16 @@ def worker_section(path: str | None) -> dict[str, Any]:
     return section
 
 
-def policy_of(document: object) -> Policy:
-    """The policy of a mapping, whoever said it. Raises PolicyError."""
-    return parse_policy(document)
+def policy_of(document: object, path: str | None = None) -> Policy:
+    """The policy of a mapping, whoever said it; path: of its file, where functions stand. Raises PolicyError."""
+    return parse_policy(document, functions_beside(path))
 
 
 def load_policy(path: str | None) -> Policy:
     """The policy of a file, the policy of defaults for None. Raises PolicyError: what is wrong, and where."""
     document = read_config(path)
     try:
-        return policy_of(document)
+        return policy_of(document, path)
     except PolicyError as error:
         raise PolicyError(f"{path}: {error}") from None
 

@@ -142,6 +142,10 @@ class Work:
             kind, _, detail = name.partition(":")
             if kind == "conflict":
                 metrics.conflicts.count(detail, times)
+            elif kind == "resolver_failed":
+                reason, _, resolver = detail.partition(":")
+                metrics.resolver_failures.labels(resolver, reason).inc(times)
+                log.warning("%s %s: %d changes left its field pending", resolver, reason, times)
             elif kind != "refused":  # counted by what was really sent, below
                 metrics.changes.labels(name).inc(times)
         for letter in effects.dead_letters:

@@ -5,6 +5,7 @@ What a file means, which needs more than one key at a time, is for `streams.poli
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -126,6 +127,17 @@ class PolicyDocument(Document):
     worker: Annotated[dict[NameKey, Any] | None, BeforeValidator(_settings)] = Field(
         None, description="settings of the workers; no part of the policy"
     )
+
+
+def customs(read: PolicyDocument) -> Iterator[tuple[str, str, str]]:
+    """Each function that a file names, with an entity type and a field of those that it decides."""
+    for entity_type, entity in read.entities.items():
+        rules: list[tuple[RuleDocument, str]] = [
+            (entity, "value"),
+            *((rule, name) for name, rule in entity.fields.items()),
+        ]
+        rules += [(group, group.fields[0]) for group in entity.field_groups.values() if group.fields]
+        yield from ((rule.custom, entity_type, field) for rule, field in rules if rule.custom is not None)
 
 
 def read_document(value: object) -> PolicyDocument:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from schemas.canonical import canonical
 from schemas.ingest_document import IngestDocument
-from schemas.policy_document import EntityDocument, FieldDocument, PolicyDocument, PolicyError, read_document
+from schemas.policy_document import EntityDocument, FieldDocument, PolicyDocument, PolicyError, customs, read_document
 from schemas.refusal import Limits
 from schemas.resolver_document import PARAMETERS, RuleDocument
 from schemas.suggestion import suggestion
@@ -342,9 +342,7 @@ def _function(name: str, place: str, functions: Functions) -> UserFunction:
 
 def _codes(read: PolicyDocument, functions: Functions) -> dict[str, str]:
     """The code of every function that the file names."""
-    entities = read.entities.values()
-    rules = [rule for one in entities for rule in (one, *one.fields.values(), *one.field_groups.values())]
-    return {rule.custom: _function(rule.custom, "custom", functions).code for rule in rules if rule.custom is not None}
+    return {name: _function(name, "custom", functions).code for name, _, _ in customs(read)}
 
 
 def _check_order(read: PolicyDocument, order: list[str], place: str) -> None:

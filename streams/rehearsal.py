@@ -67,9 +67,9 @@ def complaints(test: PolicyTest, policy: Policy) -> list[str]:
         found += _about_conflicts(outcome.conflicts, expected.conflicts)
     if outcome.refused != expected.refused:
         found.append(f"refused are {outcome.refused}, expected {expected.refused}")
-    whole = _comparable(outcome)
+    whole = comparable(outcome)
     for order in orders(changes):
-        if _comparable(rehearse(policy, order)) != whole:
+        if comparable(rehearse(policy, order)) != whole:
             names = ", ".join(f"{change.source}@{change.version}" for change in order)
             found.append(f"in the order {names} the records are others")
             break
@@ -97,7 +97,8 @@ def orders(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
     return itertools.islice(itertools.permutations(changes), MOST_ORDERS)
 
 
-def _comparable(outcome: Outcome) -> dict[str, Any]:
+def comparable(outcome: Outcome) -> dict[str, Any]:
+    """What must not depend on the order of the changes."""
     return {
         key: None if record is None else (canonical(record.fields), record.contested, record.pending)
         for key, record in outcome.records.items()

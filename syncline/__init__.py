@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from schemas.live_write import LiveWrite
     from syncline.publisher import Publisher
     from syncline.sync_publisher import SyncPublisher
 
-__all__ = ["Publisher", "SyncPublisher"]
+__all__ = ["LiveWrite", "Publisher", "SyncPublisher"]
 
-_HOMES = {"Publisher": "syncline.publisher", "SyncPublisher": "syncline.sync_publisher"}
+_HOMES = {
+    "LiveWrite": "schemas.live_write",
+    "Publisher": "syncline.publisher",
+    "SyncPublisher": "syncline.sync_publisher",
+}
 
 
 def __getattr__(name: str) -> Any:

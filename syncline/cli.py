@@ -128,6 +128,7 @@ rules.command(name="diff")(policy_change.diff)
 rules.command()(policy_change.apply)
 rules.command()(policy_change.withdraw)
 rules.command()(policy_change.status)
+rules.command()(policy.check)
 app.add_typer(rules, name="policy")
 
 arrivals = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Sources with a topic or stream of their own.")

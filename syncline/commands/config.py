@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -37,9 +38,9 @@ def lint(file: FileArgument = None) -> None:
         raise CommandError("no file to check: name one, or set SYNCLINE_CONFIG")
     try:
         document = read_config(path)
-        found = mistakes(document) or contradictions(document, policy_of)
+        found = mistakes(document) or contradictions(document, partial(policy_of, path=path))
         if not found:
-            policy, targets = policy_of(document), read_document(document).targets
+            policy, targets = policy_of(document, path), read_document(document).targets
             found = unknown_kinds(targets)
             read_settings(config=path)
     except (PolicyError, SettingsError, CommandError) as error:
