@@ -20,8 +20,6 @@ class Metrics:
         self.changes = Counter("syncline_changes", "Changes by what became of them.", ["outcome"], registry=r)
         self.conflicts = ConflictMetrics(r)
         self.dead_letters = Counter("syncline_dead_letters", "Records refused, by reason.", ["reason"], registry=r)
-        failures = "Changes that left a field pending, since a user's function failed."
-        self.resolver_failures = Counter("syncline_resolver_failures", failures, ["resolver", "reason"], registry=r)
         self.commands = Counter("syncline_commands", "Commands carried out, by kind.", ["kind"], registry=r)
         self.batches = Counter("syncline_batches", "Batches of changes acknowledged.", registry=r)
         self.records = Counter("syncline_records", "Golden records sent.", registry=r)

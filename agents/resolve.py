@@ -144,7 +144,7 @@ class Work:
                 metrics.conflicts.count(detail, times)
             elif kind == "resolver_failed":
                 reason, _, resolver = detail.partition(":")
-                metrics.resolver_failures.labels(resolver, reason).inc(times)
+                metrics.changes.labels(kind).inc(times)
                 log.warning("%s %s: %d changes left its field pending", resolver, reason, times)
             elif kind != "refused":  # counted by what was really sent, below
                 metrics.changes.labels(name).inc(times)
