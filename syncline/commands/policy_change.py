@@ -46,6 +46,8 @@ def apply(
 
     Its other sections (targets, worker and so on) are left alone. How far it is: syncline policy status.
     """
+    from agents.checked_functions import require_converging
+    from schemas.policy_document import PolicyError
     from streams.lint import remarks
     from syncline import policies
 
@@ -56,6 +58,11 @@ def apply(
         before = run(settings, _in_force(settings)).policy
         print_comparison(settings, run(settings, policies.compare(settings, before, after, examples)), output)
         return
+
+    try:
+        require_converging(str(file))
+    except PolicyError as error:
+        raise CommandError(str(error)) from None
 
     async def work() -> InForce:
         before = await _in_force(settings)
