@@ -186,3 +186,21 @@ def test_a_worker_that_is_killed_loses_no_row(
     shell.out("wait", "--timeout", MINUTE)
     asyncio.run(JournalRun(deployment, plan_of({"changelog": url})).complete_in("changelog"))
     assert second.stop() == 0
+
+
+def test_a_store_that_is_away_holds_nothing_up(
+    deployment: Deployment, shell: Shell, settings: Settings, tmp_path: Path, own_redis: RedisServer
+) -> None:
+    """Without its store a worker is ready and resolves, and says so; when the store is there it gets everything."""
+    own_redis.kill()
+    settings = with_changes(settings, {"changelog": own_redis.url()})
+    worker = WorkerProcess(settings, tmp_path / "worker.log")
+    ready(settings.web_port)
+    two = [change("1", source, fields={"n": source}) for source in ("crm", "web")]
+    shell.out("publish", "-", stdin="\n".join(map(json.dumps, two)).encode())
+    shell.out("wait", "--timeout", MINUTE)
+    status, verbose = get(settings.web_port, "/readyz?verbose")
+    assert (status, "fail journal: no store: StoreUnavailable: Redis: ConnectionError" in verbose) == (200, True)
+    own_redis.start()
+    asyncio.run(JournalRun(deployment, plan_of({"changelog": own_redis.url()})).complete_in("changelog"))
+    assert worker.stop() == 0
