@@ -183,14 +183,18 @@ def build(
     app.control = Control(settings.kafka, names.control)
     app.services = [TopicWatch(settings), app.control]
     app.services += ingest_services_or_end(settings, names, policy.limits, metrics, app.control, app.recovered)
-    app.services += journal_services_or_end(settings, names, policy, metrics, app.control)
     if view is None and settings.redis is not None:
         view, deliveries = add_view(app, settings.redis, names, metrics, policy.view_ttl_ms)
     hand_over = HandOver(view, deliveries, metrics, waiting=VIEW_WRITES_WAITING)
     app.work = Work(kernel or own, table, outbox, hand_over, metrics, names)
     if kernel is None:
         add_reresolver(app, own, view)
-    add_agents(app, names, add_stewardship(app, lambda: own.policy if kernel else app.reresolver.newest.policy))
+
+    def policy_now() -> Policy:
+        return own.policy if app.reresolver is None else app.reresolver.newest.policy
+
+    app.services += journal_services_or_end(settings, names, policy_now, metrics, app.control)
+    add_agents(app, names, add_stewardship(app, policy_now))
     web.add_pages(app, metrics, lambda: checks(app))
     metrics.in_flight.set_function(lambda: len(outbox))
     metrics.entities.set_function(lambda: len(table.data))

@@ -118,7 +118,8 @@ def resolved(job: Job, names: TopicNames) -> tuple[Parts, Alone]:
 
 async def written(what: str, store: Store, names: TopicNames, parts: Parts) -> Alone:
     """What it takes to write all records into a store."""
-    transcribed = transcriptions(names, parse_policy(POLICY), None)
+    policy = parse_policy(POLICY)
+    transcribed = transcriptions(names, lambda: policy, None)
     await store.open()
     records = 0
     begun, used = time.perf_counter(), time.process_time()

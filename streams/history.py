@@ -10,9 +10,9 @@ from schemas.canonical import canonical
 from schemas.codec import decode_conflict, decode_record
 from schemas.conflict import Conflict
 from schemas.golden_record import GoldenRecord
+from streams.batch import BatchResolver
 from streams.effects import BatchEffects, InputRecord
-from streams.fold import Replay
-from streams.journal import JournalRow, change_row, hidden_conflict
+from streams.journal import JournalRow, change_row
 from streams.masking import masked
 from streams.policy import Policy
 
@@ -50,11 +50,12 @@ def history(
     records: Sequence[InputRecord], partition: int, policy: Policy, changes_topic: str, key: bytes | None
 ) -> list[Step]:
     """The steps of one entity. records: all of its changes, in the order of `changes`. key: as `masked` takes it."""
-    replay = Replay(policy, changes_topic)
+    engine, states = BatchResolver(policy, changes_topic, masking_key=key), dict[bytes, bytes]()
     golden: GoldenRecord | None = None
     steps: list[Step] = []
     for record in records:
-        effects = replay.feed(partition, [record])
+        effects = engine.resolve_batch(partition, [record], states)
+        states.update(effects.states)
         before, golden = golden, _golden(effects, golden)
         refused = effects.dead_letters[0] if effects.dead_letters else None
         row = change_row(changes_topic, partition, record, policy, key)
@@ -67,7 +68,7 @@ def history(
                 exists=golden is not None,
                 moved=_moved(before, golden, policy, key),
                 remarks=[name for name in REMARKS if name in effects.counts],
-                conflicts=[hidden_conflict(decode_conflict(body), policy, key) for _, body in effects.conflicts],
+                conflicts=[decode_conflict(body) for _, body in effects.conflicts],
             )
         )
     return steps

@@ -20,7 +20,7 @@ from schemas.refusal import Refusal
 from schemas.wire import WireChange
 from streams.admission import NULL_KEY, admit, entity_key
 from streams.effects import InputRecord
-from streams.masking import masked
+from streams.masking import masked, stands_masked
 from streams.policy import Policy
 
 #: Kinds of rows beside the operations of changes and the kinds of conflicts.
@@ -188,7 +188,7 @@ def _change_body(change: WireChange, policy: Policy, key: bytes | None) -> str:
     )
 
 
-def hidden_conflict(conflict: Conflict, policy: Policy, key: bytes | None) -> Conflict:
+def _hidden_conflict(conflict: Conflict, policy: Policy, key: bytes | None) -> Conflict:
     """The conflict with its values masked if its field is personal. key: as `masked` takes it."""
     if conflict.field not in policy.of(conflict.entity_type).personal:
         return conflict
@@ -198,11 +198,13 @@ def hidden_conflict(conflict: Conflict, policy: Policy, key: bytes | None) -> Co
 
 def _conflict_body(conflict: Conflict, policy: Policy, key: bytes | None) -> str:
     named = {"conflict_id", "entity_type", "entity_id", "field", "kind"}
-    return canonical(hidden_conflict(conflict, policy, key).model_dump(exclude=named))
+    return canonical(_hidden_conflict(conflict, policy, key).model_dump(exclude=named))
 
 
 def _hidden(value: object, key: bytes | None) -> object:
-    hidden: object = parse(masked(canonical(value), key))
+    # The worker has masked it already, unless the field was not personal then.
+    text = canonical(value)
+    hidden: object = value if stands_masked(text) else parse(masked(text, key))
     return hidden
 
 

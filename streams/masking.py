@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from hashlib import sha256
 from typing import Final
 
@@ -10,6 +11,7 @@ HIDDEN: Final = '"***"'
 NULL: Final = "null"
 #: Hex digits of the hash: enough to tell values apart, and the key keeps them from being guessed.
 HASH_DIGITS: Final = 16
+_MASKED: Final = re.compile(f'"hmac:[0-9a-f]{{{HASH_DIGITS}}}"')
 
 
 def masked(value: str, key: bytes | None) -> str:
@@ -23,3 +25,8 @@ def masked(value: str, key: bytes | None) -> str:
     if key is None:
         return HIDDEN
     return f'"hmac:{hmac.new(key, value.encode(), sha256).hexdigest()[:HASH_DIGITS]}"'
+
+
+def stands_masked(text: str) -> bool:
+    """Whether a canonical JSON text is one that `masked` gives, so that it needs no mask of its own."""
+    return text in (HIDDEN, NULL) or _MASKED.fullmatch(text) is not None

@@ -138,7 +138,7 @@ async def of_topics(settings: Settings, policy: Policy, key: bytes | None = None
     """A change log made of the topics as they are now. key: of this entity alone."""
     store = MemoryStore(READ_BYTES, backlog=None)
     names = TopicNames.with_prefix(settings.topic_prefix)
-    for topic, transcribe in transcriptions(names, policy, settings.masking_key).items():
+    for topic, transcribe in transcriptions(names, lambda: policy, settings.masking_key).items():
         async with aclosing(read_topic(settings.kafka, topic, key)) as batches:
             async for partition, records in batches:
                 rows = [transcribe(partition, record) for record in records]

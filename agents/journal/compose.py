@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from mode import Service
 
@@ -20,9 +20,12 @@ from streams.policy import Policy
 
 
 def journal_services_or_end(
-    settings: Settings, names: TopicNames, policy: Policy, metrics: Metrics, control: Control
+    settings: Settings, names: TopicNames, policy: Callable[[], Policy], metrics: Metrics, control: Control
 ) -> list[Service]:
-    """The recorder, if the settings or their file declare a store. Ends the process with code 78 for a wrong one."""
+    """The recorder, if the settings or their file declare a store. policy: the one of now.
+
+    Ends the process with code 78 for a store that is declared wrongly.
+    """
     try:
         plan = load_plan(settings)
     except JournalError as error:

@@ -14,13 +14,13 @@ Transcribe = Callable[[int, ConsumerRecord], JournalRow]
 """From a partition and a record of it to its row; it must not raise."""
 
 
-def transcriptions(names: TopicNames, policy: Policy, key: bytes | None) -> dict[str, Transcribe]:
-    """By a topic's full name. key: as `streams.masking.masked` takes it."""
+def transcriptions(names: TopicNames, policy: Callable[[], Policy], key: bytes | None) -> dict[str, Transcribe]:
+    """By a topic's full name. policy: the one of now. key: as `streams.masking.masked` takes it."""
 
     def change(partition: int, record: ConsumerRecord) -> JournalRow:
-        return change_row(names.changes, partition, record, policy, key)
+        return change_row(names.changes, partition, record, policy(), key)
 
     def conflict(partition: int, record: ConsumerRecord) -> JournalRow:
-        return conflict_row(names.conflicts, partition, record, policy, key)
+        return conflict_row(names.conflicts, partition, record, policy(), key)
 
     return {names.changes: change, names.conflicts: conflict}

@@ -106,7 +106,7 @@ class JournalRun:
         recorder = Recorder(
             self.plan,
             control,
-            transcriptions(self.names, self.policy, None),
+            transcriptions(self.names, lambda: self.policy, None),
             rules_of(self.plan.said, self.names),
             Metrics(),
             kafka=self.deployment.kafka,
@@ -129,7 +129,7 @@ class JournalRun:
         """By topic: the rows of all its records, less those of conflicts that come again; and how many records."""
         rows: dict[str, list[JournalRow]] = {}
         records: dict[str, int] = {}
-        for topic, transcribe in transcriptions(self.names, self.policy, None).items():
+        for topic, transcribe in transcriptions(self.names, lambda: self.policy, None).items():
             found: dict[object, JournalRow] = {}
             records[topic] = 0
             async with aclosing(read_topic(self.deployment.kafka, topic)) as batches:

@@ -27,7 +27,7 @@ from streams.journal import (
     tally,
 )
 from streams.masking import masked
-from streams.policy import parse_policy
+from streams.policy import Policy, parse_policy
 
 POLICY = parse_policy(
     {
@@ -35,6 +35,7 @@ POLICY = parse_policy(
         "entities": {"customer": {"fields": {"email": {"personal": True}, "note": {"personal": True}}}},
     }
 )
+OPEN = parse_policy({"sources": {"crm": {}, "web": {}}})
 KEY = b"k" * 16
 NOW_MS = 1_760_000_000_000
 
@@ -107,20 +108,23 @@ def conflicting(field: str) -> list[Record]:
     ]
 
 
-def conflict_of(records: list[Record]) -> tuple[Conflict, Record]:
-    """The conflict of two changes, and its record."""
-    [(key, body)] = BatchResolver(POLICY, "t").resolve_batch(0, records, {}).conflicts
+def conflict_of(records: list[Record], policy: Policy) -> tuple[Conflict, Record]:
+    """The conflict of two changes under a policy, and its record."""
+    [(key, body)] = BatchResolver(policy, "t", masking_key=KEY).resolve_batch(0, records, {}).conflicts
     return decode_conflict(body), Record(0, NOW_MS, key, body)
 
 
 def test_a_conflict_says_who_is_on_the_other_side() -> None:
     """Its source wrote the change that caused it, its targets are the others; a personal field's values are masked."""
     for field, shown in (("tier", '"secret-crm"'), ("email", masked('"secret-crm"', KEY))):
-        conflict, sent = conflict_of(conflicting(field))
+        conflict, sent = conflict_of(conflicting(field), POLICY)
         row = conflict_row("t", 0, sent, POLICY, KEY)
         assert (row.source, row.targets, row.fields) == ("web", ("crm",), (field,))
         assert (row.kind, row.conflict_id) == (conflict.kind, conflict.conflict_id)
         assert f'"value":{shown}' in row.body and ("secret" in row.body) == (field == "tier")
+        # A record from before the field was personal is masked here, and ends as the same row.
+        _, before = conflict_of(conflicting(field), OPEN)
+        assert conflict_row("t", 0, before, POLICY, KEY).body.count(shown) == row.body.count(shown)
 
 
 def test_history_tells_what_each_change_did() -> None:
@@ -129,6 +133,7 @@ def test_history_tells_what_each_change_did() -> None:
     again = web._replace(offset=2)
     refused = record({"source": "nobody", "fields": {"tier": 1}}, 3)
     steps = history([crm, web, again, refused], 0, POLICY, "t", KEY)
+    assert "'hmac:" in repr(steps[1].conflicts)
     first, second = (masked(f'"secret-{source}"', KEY) for source in ("crm", "web"))
     assert [(step.existed, step.exists) for step in steps] == [(False, True), (True, True), (True, True), (True, True)]
     assert steps[0].moved == {"email": (None, first)}
