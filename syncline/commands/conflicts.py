@@ -18,7 +18,7 @@ from syncline.commands.deciding import (
     report,
 )
 from syncline.commands.look import when
-from syncline.commands.options import OutputOption, read_policy, with_settings
+from syncline.commands.options import OutputOption, policy_in_force, with_settings
 from syncline.terminal import CommandError, Output, run, say, shown, write_json, write_lines, write_table
 
 if TYPE_CHECKING:
@@ -223,8 +223,8 @@ def _inbox(settings: Settings, where: list[str] | None = None) -> tuple[Policy, 
     from syncline.hybrid_clock import wall_clock_ms
     from syncline.inbox import filter_of, key_in, read_inbox
 
-    policy = read_policy(settings)
     filter_of(where or [], wall_clock_ms())  # a mistake in it is told before anything is read
+    policy = run(settings, policy_in_force(settings))
     return policy, run(settings, read_inbox(settings, policy, key_in(where or [])))
 
 

@@ -64,8 +64,9 @@ def explain(
     from streams.explain import explain as reasons_of
     from syncline.commands.deciding import masking_of
 
+    raw, moment = check_key(key), _moment(at)
     policy = run(settings, policy_in_force(settings))
-    record, entity = _state_at(settings, policy, key, at)
+    record, entity = _state_at(settings, policy, raw, moment)
     if entity is None:
         raise unknown(settings, key)
     if record is not None and record.policy_version != policy.version:
@@ -88,20 +89,23 @@ def explain(
 
 
 def _state_at(
-    settings: Settings, policy: Policy, key: str, at: str | None
+    settings: Settings, policy: Policy, key: bytes, at_ms: int | None
 ) -> tuple[GoldenRecord | None, Entity | None]:
     """The entity's newest record and state, or only the state that it had at a time."""
-    from schemas.rfc3339 import parse_time
     from syncline.history import state_at
 
-    raw = check_key(key)
-    if at is None:
-        return run(settings, _look_up(settings, raw, always_state=True))
+    if at_ms is None:
+        return run(settings, _look_up(settings, key, always_state=True))
+    return None, run(settings, state_at(settings, policy, key, at_ms))
+
+
+def _moment(at: str | None) -> int | None:
+    from schemas.rfc3339 import parse_time
+
     try:
-        moment = parse_time(at)
+        return None if at is None else parse_time(at)
     except ValueError:
         raise CommandError(f"--at {at}: it is a time such as 2026-12-24T18:00:00Z") from None
-    return None, run(settings, state_at(settings, policy, raw, moment))
 
 
 def _masked(reason: Reason, mask: Callable[[str], str]) -> Shown:

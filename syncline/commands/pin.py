@@ -18,7 +18,7 @@ from syncline.commands.deciding import (
     report,
     steward,
 )
-from syncline.commands.options import KeyArgument, OutputOption, check_key, read_policy, with_settings
+from syncline.commands.options import KeyArgument, OutputOption, check_key, policy_in_force, with_settings
 from syncline.terminal import CommandError, Output, run, shown
 
 if TYPE_CHECKING:
@@ -79,8 +79,9 @@ def _state(settings: Settings, key: str) -> tuple[Policy, Entity]:
     from syncline.commands.look import unknown
     from syncline.inbox import read_inbox
 
-    policy = read_policy(settings)
-    states = run(settings, read_inbox(settings, policy, check_key(key))).states
+    raw = check_key(key)
+    policy = run(settings, policy_in_force(settings))
+    states = run(settings, read_inbox(settings, policy, raw)).states
     if key not in states:
         raise unknown(settings, key)
     return policy, states[key]

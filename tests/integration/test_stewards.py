@@ -249,7 +249,7 @@ def test_a_pin_holds_until_it_is_released(shell: Shell, worker: WorkerProcess) -
     ]
     assert (outcome["outcome"], outcome["value"], outcome["contested"]) == ("decided", "n@x", False)
 
-    (outcome,) = json.loads(shell.out(*pin, "--until", "1s"))["outcomes"]
+    (outcome,) = json.loads(shell.out(*pin, "--until", "15s"))["outcomes"]
     assert (outcome["outcome"], outcome["value"]) == ("decided", "n@x")
 
     def held() -> bool:
