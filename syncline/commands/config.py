@@ -75,9 +75,11 @@ def place_of(line: str, path: str) -> str:
 
 
 def unknown_kinds(targets: Mapping[str, TargetDocument]) -> list[str]:
-    """A line for each target that is neither one of ours nor installed."""
+    """A line for each target, and each mode of one, that is neither one of ours nor installed."""
+    from agents.delivery import strategies
     from agents.targets.loading import entry_point
     from agents.targets.target import TargetUnusable
+    from schemas.delivery_document import MODES
     from schemas.target_document import CustomDocument
 
     found = []
@@ -87,6 +89,12 @@ def unknown_kinds(targets: Mapping[str, TargetDocument]) -> list[str]:
                 entry_point(said)
         except TargetUnusable as error:
             found.append(f"targets.{name}.{error}")
+        for mode in dict.fromkeys(one.mode for one in (said.delivery, *said.delivery.rules.values())):
+            try:
+                if mode not in MODES:
+                    strategies.entry_point(mode)
+            except TargetUnusable as error:
+                found.append(f"targets.{name}.delivery: {error}")
     return found
 
 

@@ -48,7 +48,7 @@ def status(
         write_json(rows)
         return
     write_table(
-        ("target", "mode", "partition", "position", "end", "pending", "oldest", "delivered/s", "backfill", ""),
+        ("target", "mode", "partition", "position", "end", "pending", "oldest", "/s", "backfill", ""),
         [
             (
                 row["target"],
