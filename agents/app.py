@@ -21,7 +21,7 @@ from agents.app_settings import QUEUED_BATCHES, faust_settings
 from agents.boottime import boottime
 from agents.checked_functions import require_converging
 from agents.commands import commands_agent
-from agents.config_file import load_policy
+from agents.config_file import load_policy, policy_of
 from agents.control import Control
 from agents.decisions import Decisions
 from agents.ending import EX_CONFIG, EX_SOFTWARE, end_process, ended_after
@@ -336,7 +336,10 @@ def add_reresolver(app: SynclineApp, own: BatchResolver, view: View | None) -> N
     def kernel_under(policy: Policy) -> BatchResolver:
         return BatchResolver(policy, own.changes_topic, own.cache_bytes, own.masking_key)
 
-    work.deciding = app.reresolver = Reresolver(work, app.control, own, kernel_under, adopted, settings.kafka)
+    work.deciding = app.reresolver = Reresolver(
+        *(work, app.control, own, kernel_under, adopted, settings.kafka),
+        read=lambda document: policy_of(document, settings.config),
+    )
     work.metrics.reresolve_remaining.set_function(app.reresolver.remaining)
     app.services.append(app.reresolver)
 

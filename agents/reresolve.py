@@ -20,7 +20,6 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 from mode import Service
 
-from agents.config_file import policy_of
 from agents.control import Control, tell_all
 from agents.dead_letters import Row
 from agents.ending import EX_SOFTWARE, end_process
@@ -95,7 +94,7 @@ class Reresolver(Service):
     """Has the policy in force decide in all partitions of this worker.
 
     own: the policy of the worker's file. kernel_under: gives the kernel of a policy. adopted: is told each policy that
-    comes into force. kafka, control_topic: where progress is told.
+    comes into force. kafka, control_topic: where progress is told. read: makes a policy of its mapping.
     """
 
     def __init__(
@@ -106,12 +105,14 @@ class Reresolver(Service):
         kernel_under: Callable[[Policy], PolicyKernel],
         adopted: Callable[[Policy], None],
         kafka: str,
+        read: Callable[[object], Policy],
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.newest = own
         self.trouble: str | None = None
         self._work, self._control, self._kafka = work, control, kafka
+        self._read = read
         self._own, self._kernel_under, self._adopted = own.policy, kernel_under, adopted
         self._standings: dict[int, Standing] = {}
         self._locks: dict[int, asyncio.Lock] = {}
@@ -144,7 +145,7 @@ class Reresolver(Service):
 
     def _told(self, document: object) -> Policy:
         """The policy of a mapping, with what is each worker's own beside it."""
-        return replace(policy_of(document), conflicts_per_minute=self._own.conflicts_per_minute)
+        return replace(self._read(document), conflicts_per_minute=self._own.conflicts_per_minute)
 
     # -- what the agents ask (agents/resolve.py: Deciding) ----------------------------------------------
 
@@ -182,7 +183,7 @@ class Reresolver(Service):
         elif states.deciders is None and next(iter(states), None) is None:
             known = Deciders(())
         else:
-            known = read_deciders(states.deciders, policy_of)
+            known = read_deciders(states.deciders, self._read)
         standing = Standing(kernel, known.adding(kernel.policy), states.key_chunks(STEP_ENTITIES))
         self._standings[partition] = standing
         if standing.deciders.only(kernel.policy):

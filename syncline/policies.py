@@ -47,7 +47,7 @@ async def in_force(settings: Settings) -> InForce:
     said = (await newest_values(settings.kafka, names.control, SUBJECT.encode())).get(SUBJECT.encode())
     if said is None:
         return InForce(load_policy(settings.config), False)
-    return InForce(policy_of(json.loads(said)["policy"]), True)
+    return InForce(policy_of(json.loads(said)["policy"], settings.config), True)
 
 
 async def apply(settings: Settings, policy: Policy | None) -> None:
