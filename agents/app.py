@@ -43,6 +43,7 @@ from agents.states import Home, MemoryHome
 from agents.stewardship import add_stewardship
 from agents.topic_watch import TopicWatch, refuse_apart
 from agents.topics import prepare_topics_or_end
+from agents.trust_clock import add_trust_clock
 from agents.view import RedisView
 from agents.watchdog import Watchdog
 from streams.batch import BatchResolver
@@ -194,6 +195,7 @@ def build(
         return own.policy if app.reresolver is None else app.reresolver.newest.policy
 
     app.services += journal_services_or_end(settings, names, policy_now, metrics, app.control)
+    add_trust_clock(app, policy_now)
     add_agents(app, names, add_stewardship(app, policy_now))
     web.add_pages(app, metrics, lambda: checks(app))
     metrics.in_flight.set_function(lambda: len(outbox))
