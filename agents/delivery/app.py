@@ -235,9 +235,13 @@ def build(settings: Settings, name: str) -> DeliveryApp:
         Control(settings.kafka, names.control),
     )
     try:
-        plan, target = plan_of(said.delivery, TargetOrders()), load_target(name, said)
+        target = load_target(name, said)
     except TargetUnusable as error:
-        end_process(EX_CONFIG, f"{settings.config}: targets.{name}: {error}")
+        end_process(EX_CONFIG, f"{settings.config}: {error}")
+    try:
+        plan = plan_of(said.delivery, TargetOrders())
+    except TargetUnusable as error:
+        end_process(EX_CONFIG, f"{settings.config}: targets.{name}.delivery: {error}")
     app.courier = Courier(
         mapping=TargetMapping.of(name, said),
         said=said.delivery,
