@@ -64,6 +64,7 @@ class Deployment:
 
 def pytest_configure() -> None:
     """Refuse to test compiled modules that are older than their sources, which they hide."""
+    os.environ.pop("COLUMNS", None)  # a process of pytest-xdist has it; tables have the width that users see
     for folder in ("schemas", "streams"):
         for extension in (ROOT / folder).rglob("*.so"):
             source = extension.with_name(extension.name.split(".")[0] + ".py")
