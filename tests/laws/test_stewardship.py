@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.canonical import canonical
 from schemas.change import Change
 from schemas.refusal import Refusal
 from streams.entity import Entity, absorb
@@ -48,12 +49,18 @@ def outcome(history: list[dict[str, Any]], policy: EntityPolicy) -> tuple[str | 
 
 @given(histories(), policies(), st.sampled_from(FIELDS), VALUES.filter(lambda value: value is not None))
 def test_a_pin_stands_whatever_sources_write(history: list[Any], document: Any, field: str, value: Any) -> None:
-    """A pinned field has the pin's value alone, whatever any source wrote, had read or deleted, before or after."""
+    """A pinned field has the pin's value alone, whatever any source wrote, had read or deleted, before or after.
+
+    What the resolver takes from nobody, as a value that is no state, it does not take from a person either.
+    """
     policy = parse_policy(document).of("customer")
     entity = state_of([*of_sources(history), by_steward(ANA, 3, {field: value}, {"*pinned": 3})])
     verdict = judge(entity, policy).fields[field]
-    if policy.rule(field).resolver.totals:
+    resolver = policy.rule(field).resolver
+    if resolver.totals:
         assert all(not write.dot.by_steward for write in verdict.made_by)
+    elif resolver.fits is not None and not resolver.fits(canonical(value)):
+        assert ANA not in [write.dot.source for write in verdict.live]
     else:
         assert [write.dot.source for write in verdict.live] == [ANA]
         assert not verdict.contested
