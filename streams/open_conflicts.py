@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple, get_args
 
-from streams.conflicts import kind_of
-from streams.decisions import conflict_of_field
-from streams.entity import TOMBSTONE, TOUCH, Entity, Write
+from streams.conflicts import Conflict, standing_conflicts
+from streams.entity import Entity, Write
 from streams.merge import EXISTENCE, judge
 from streams.policy import EntityPolicy
 from streams.stewardship import decision_of, standing
@@ -41,17 +40,11 @@ class OpenConflict(NamedTuple):
 def open_conflicts(key: str, entity: Entity, policy: EntityPolicy) -> list[OpenConflict]:
     """The conflicts of an entity, existence first, then fields by name; of a deleted one only that about existence."""
     judgement = judge(entity, policy)
-    existence, found = judgement.existence, []
-    if existence.contested:
-        value = TOUCH if existence.exists else TOMBSTONE
-        found.append(_open(key, EXISTENCE, policy.on_delete, existence.live, existence.winner, value, policy, False))
-    for name, verdict in judgement.fields.items() if existence.exists else ():
-        if verdict.contested:
-            rule = policy.rule(name)
-            winner = verdict.made_by[0] if len(verdict.made_by) == 1 else None
-            pends, resolver = verdict.pending(rule), rule.resolver.name
-            found.append(_open(key, name, resolver, verdict.live, winner, verdict.value, policy, pends))
-    return found
+    return [
+        _open(key, conflict)
+        for conflict in standing_conflicts(key, judgement, policy)
+        if judgement.existence.exists or conflict.field == EXISTENCE
+    ]
 
 
 def decisions(entity: Entity) -> Iterator[tuple[str, Write]]:
@@ -62,31 +55,16 @@ def decisions(entity: Entity) -> Iterator[tuple[str, Write]]:
                 yield name, write
 
 
-def _open(
-    key: str,
-    field: str,
-    resolver: str,
-    live: list[Write],
-    winner: Write | None,
-    value: str | None,
-    policy: EntityPolicy,
-    pends: bool,
-) -> OpenConflict:
-    if pends:
-        outcome = "pending"
-    elif winner is None:
-        outcome = "merge"
-    else:
-        outcome = "user" if winner.dot.by_steward else "rule"
+def _open(key: str, conflict: Conflict) -> OpenConflict:
     return OpenConflict(
-        conflict_id=conflict_of_field(key, field, live),
+        conflict_id=conflict.conflict_id,
         key=key,
-        field=field,
-        kind=kind_of(live, field, resolver, policy.window_ms),
-        outcome=outcome,
-        resolver=resolver,
-        value=value,
-        winner=winner,
-        candidates=sorted(live, key=lambda write: (write.dot.source, write.dot.version)),
-        since=max(write.dot.occurred_at for write in live),
+        field=conflict.field,
+        kind=conflict.kind,
+        outcome=conflict.outcome if conflict.outcome in STANDINGS else "rule",
+        resolver=conflict.resolver,
+        value=conflict.value,
+        winner=conflict.winner,
+        candidates=sorted(conflict.candidates, key=lambda write: (write.dot.source, write.dot.version)),
+        since=max(write.dot.occurred_at for write in conflict.candidates),
     )
