@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,11 +30,11 @@ from streams.journal import DIMENSIONS, JournalRow, tally
 from streams.policy import parse_policy
 from syncline.journal_reader import opened
 from syncline.topic_reader import read_topic
+from tests.awaiting import until
 from tests.conftest import Deployment
 from tests.faults.load import POLICY, Item, Load
 
 PARTITIONS = 3
-PATIENCE_SECONDS = 60.0
 TIMEOUT_SECONDS = 2.0
 
 
@@ -189,19 +189,6 @@ async def everything(store: Store, topic: str) -> list[JournalRow]:
         if page.cursor is None:
             return rows
         before = spot_of(page.cursor)
-
-
-async def until(condition: Callable[[], Any], trouble: str) -> None:
-    """Wait until a condition, or what it awaits, is true."""
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while True:
-                answer = condition()
-                if await answer if asyncio.iscoroutine(answer) else answer:
-                    return
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise AssertionError(trouble) from None
 
 
 def plan_of(stores: dict[str, str], **said: Any) -> Plan:

@@ -15,8 +15,9 @@ from agents.journal.postgresql import PostgresqlStore
 from agents.journal.recorder import Recorder
 from agents.journal.store import Batch, StoreUnavailable
 from agents.log_ends import log_ends
+from tests.awaiting import until
 from tests.conftest import DATABASE_NUMBERS, Deployment
-from tests.faults.journal_run import JournalRun, plan_of, taken, until
+from tests.faults.journal_run import JournalRun, plan_of, taken
 from tests.faults.proxy import Proxy
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer

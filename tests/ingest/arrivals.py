@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -25,11 +24,10 @@ from streams.ingest import Dropped, Stamp, Taken, take_form, take_record
 from streams.policy import Policy, parse_policy
 from streams.redis_entry import entry_id, read_entry
 from syncline.places import digest
+from tests import awaiting
 
 LATE = 2**62
 Arrived = Taken | Dropped | None
-DEADLINE_SECONDS = 90.0
-POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +87,13 @@ async def make_topic(kafka: str, name: str, partitions: int) -> None:
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     """Wait until it holds; what is awaited happens in a server, which may be starting, or in a process of its own."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while True:
-            with suppress(KafkaError, RedisError):
-                if await holds():
-                    return
-            await asyncio.sleep(POLL_SECONDS)
+
+    async def holds_by_now() -> bool:
+        with suppress(KafkaError, RedisError):
+            return await holds()
+        return False
+
+    await awaiting.until(holds_by_now)
 
 
 async def produce(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -19,11 +18,11 @@ from schemas.codec import encode_record
 from schemas.golden_record import GoldenRecord
 from schemas.record import Position
 from streams.effects import ViewRow
+from tests.awaiting import until
 from tests.conftest import Deployment
 from tests.servers.redis import RedisServer
 
 PARTITIONS = 2
-PATIENCE_SECONDS = 60
 
 
 class World:
@@ -112,19 +111,6 @@ class World:
             return await self.found() == self.expected
         except redis.exceptions.ConnectionError:
             return False
-
-
-async def until(condition: Callable[[], object], message: Callable[[], str] = lambda: "it never happened") -> None:
-    """Wait until a condition, or what it awaits, is true."""
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while True:
-                answer = condition()
-                if await answer if asyncio.iscoroutine(answer) else answer:
-                    return
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        pytest.fail(message())
 
 
 @pytest.fixture
