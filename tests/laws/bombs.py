@@ -16,6 +16,7 @@ from schemas.avro_binary import encode_long, encode_string
 from schemas.change import Change, parse_change_line
 from schemas.codec import decode_command, encode_change
 from schemas.refusal import Refusal
+from schemas.released import newest
 from streams.batch import BatchResolver
 from streams.policy import parse_policy
 from tests.laws.test_batch import GOOD, Record
@@ -25,7 +26,7 @@ ADDRESS_SPACE = 2 << 30
 CPU_SECONDS = 240
 SELF = Path("/proc/self")
 
-COMMAND, RESOLVE = b"\x00\x00\x00\x00\x04", encode_long(2)
+COMMAND, RESOLVE = newest("Command").frame, encode_long(2)
 NOT_TOLD = encode_long(0)
 
 
@@ -97,7 +98,8 @@ def through_commands(text: str) -> None:
     """As the value that a person decided for."""
     who = b"".join(map(encode_string, ("customer", "1", "ana")))
     what = encode_long(1) + encode_string("f") + b"\x0a" + encode_string(text)
-    decode_command(COMMAND + encode_string("c") + RESOLVE + who + encode_long(1_000) + what + NOT_TOLD)
+    about = NOT_TOLD + encode_long(1) + encode_string("4f8a") + 3 * NOT_TOLD  # no seen, a conflict, nothing else
+    decode_command(COMMAND + encode_string("c") + RESOLVE + who + encode_long(1_000) + what + about)
 
 
 RAISED = {"change_bytes": 16 * MIB, "value_bytes": 16 * MIB, "state_bytes": 32 * MIB}
