@@ -6,12 +6,14 @@ import asyncio
 import json
 from collections.abc import Iterator
 from hashlib import sha256
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from agents.names import TopicNames
 from schemas.change import Change
 from schemas.codec import decode_conflict, decode_record, encode_change
+from schemas.conflicts_document import DEFAULT_PER_MINUTE
 from streams.entity_codec import decode_entity
 from syncline.processes import WorkerProcess
 from syncline.publisher import Encoded, Publisher
@@ -27,6 +29,8 @@ OTHERS = 200
 START_MS, STEP_MS = 1_760_000_000_000, 10
 #: Two sources' newest writes of two fields, and their newest touches.
 STATE_BYTES = 300
+#: Of 17,999 conflicts: two minutes' budgets, and of the rest each that doubles the number.
+FEW_RECORDS = 2 * (DEFAULT_PER_MINUTE + 10)
 
 
 def load() -> Iterator[dict[str, Any]]:
@@ -60,7 +64,7 @@ def conflict_ids(history: list[dict[str, Any]]) -> list[str]:
 
 
 async def test_a_hot_entity_costs_the_others_nothing(deployment: Deployment, tmp_path: Path) -> None:
-    """All partitions finish, each conflict is recorded once under its id, and the hot state is as small as any."""
+    """All partitions finish, each conflict is recorded or counted once, in few records, and the state stays small."""
     shell = Shell(deployment, SYNCLINE_PARTITIONS="8")
     worker = WorkerProcess(worker_settings(deployment, partitions=8), tmp_path / "worker.log")
     changes = list(load())
@@ -76,9 +80,16 @@ async def test_a_hot_entity_costs_the_others_nothing(deployment: Deployment, tmp
     assert {at: decode_record(record).fields for at, record in records.items()} == last
     conflicts = (await read_log(deployment.kafka, names.conflicts)).values()
     told = [decode_conflict(record.value) for log in conflicts for record in log]
-    assert [one.conflict_id for one in told] == conflict_ids(hot)
-    assert {(one.kind, one.outcome, len(one.candidates)) for one in told} == {("ambiguous_order", "apply_remote", 2)}
     state = folded(await read_log(deployment.kafka, names.changelog))[key]
+    found = conflict_ids(hot)
+    at = [after + number for number, after in enumerate(accumulate(one.left_out for one in told))]
+    assert [one.conflict_id for one in told] == [found[place] for place in at]
+    budget = decode_entity(state).budget
+    assert budget is not None
+    assert at[-1] + 1 + budget.left_out == len(found)
+    assert at[:DEFAULT_PER_MINUTE] == list(range(DEFAULT_PER_MINUTE))
+    assert len(told) < FEW_RECORDS
+    assert {(one.kind, one.outcome, len(one.candidates)) for one in told} == {("ambiguous_order", "apply_remote", 2)}
     assert len(state) < STATE_BYTES
     assert decode_entity(state).clock() == {change["source"]: change["version"] for change in hot}
     rows = json.loads(await asyncio.to_thread(shell.out, "digest", "table", "view", "-o", "json"))
