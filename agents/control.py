@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from mode import Service
 
-from agents.kafka_producer import started_producer
+from agents.kafka_producer import abandon, started_producer
 from agents.log_ends import log_ends
 from schemas.canonical import canonical
 
@@ -112,12 +112,12 @@ async def tell(kafka: str, topic: str, subject: str, value: Any) -> int:
 
 async def tell_all(kafka: str, topic: str, values: Mapping[str, Any]) -> int:
     """As `tell`, of several subjects, at least one, in their order; the offset of the last one."""
-    producer = await started_producer(kafka)
-    try:
-        async with asyncio.timeout(KAFKA_TIMEOUT_SECONDS):
+    async with asyncio.timeout(KAFKA_TIMEOUT_SECONDS):
+        producer = await started_producer(kafka)
+        try:
             for subject, value in values.items():
                 body = None if value is None else canonical(value).encode()
                 sent = await producer.send_and_wait(topic, body, subject.encode(), partition=0)
-        return int(sent.offset)
-    finally:
-        await producer.stop()
+            return int(sent.offset)
+        finally:
+            await abandon(producer)

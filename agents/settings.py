@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     progress_seconds: float = Field(
         120.0, gt=0, description="a worker ends that has records to read and makes no progress for so long"
     )
+    trust_seconds: float = Field(
+        30.0, gt=0, description="between two looks at all states where a policy weighs trust, which falls by itself"
+    )
     cache_mib: int = Field(32, ge=0, description="memory for decoded entities, about; the rest are read back")
     batch_records: int = Field(16_000, ge=1, description="most records of one fetch")
     personal_key: SecretStr | None = Field(

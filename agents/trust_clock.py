@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from aiokafka.errors import KafkaError
@@ -27,37 +27,49 @@ from streams.policy import Policy
 
 log = logging.getLogger(__name__)
 
-ROUND_SECONDS: Final = 30.0
 CHUNK_ENTITIES: Final = 200
 PAUSE_SECONDS: Final = 0.05
 KAFKA_TIMEOUT_SECONDS: Final = 10.0
 
 
 class TrustClock(Service):
-    """Publishes what is due. partitions: the states that this worker has, complete. policy: the one in force."""
+    """Publishes what is due.
+
+    partitions: the states that this worker has now, complete, by number. policy: the one in force. round_seconds:
+    between two looks at all states.
+    """
 
     def __init__(
         self,
         kafka: str,
         topic: str,
-        partitions: Callable[[], list[PartitionStates]],
+        partitions: Callable[[], Mapping[int, PartitionStates]],
         policy: Callable[[], Policy],
+        round_seconds: float,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._kafka, self._topic, self._partitions, self._policy = kafka, topic, partitions, policy
+        self._round_seconds = round_seconds
 
     @Service.task
     async def _look(self) -> None:
         while not self.should_stop:
-            await self.sleep(ROUND_SECONDS)
+            await self.sleep(self._round_seconds)
             policy = self._policy()
-            if not any(map(weighs_trust, (policy.default, *policy.entities.values()))):
-                continue
-            for states in self._partitions():
-                for keys in states.key_chunks(CHUNK_ENTITIES):
-                    await self._publish(list(due(keys, states, policy, time.time_ns() // 1_000_000)))
-                    await self.sleep(PAUSE_SECONDS)
+            if any(map(weighs_trust, (policy.default, *policy.entities.values()))):
+                for number, states in self._partitions().items():
+                    await self._look_through(number, states, policy)
+
+    async def _look_through(self, number: int, states: PartitionStates, policy: Policy) -> None:
+        try:
+            for keys in states.key_chunks(CHUNK_ENTITIES):
+                await self._publish(list(due(keys, states, policy, time.time_ns() // 1_000_000)))
+                await self.sleep(PAUSE_SECONDS)
+                if self._partitions().get(number) is not states:
+                    return  # a rebalance came; states that were given away are closed
+        except Exception as error:  # a state that cannot be read must not end the worker
+            log.error("Partition %d is not looked through for trust: %s", number, type(error).__name__)
 
     async def _publish(self, changes: list[Change]) -> None:
         if not changes:
@@ -104,7 +116,8 @@ def add_trust_clock(app: Any, policy: Callable[[], Policy]) -> None:
     """The service of an app that has its work. policy: gives the one in force."""
     data, names = app.work.table.data, app.work.names
 
-    def partitions() -> list[PartitionStates]:
-        return [data.partition(number) for number in sorted(data.recovered)]
+    def partitions() -> dict[int, PartitionStates]:
+        return {number: data.partition(number) for number in sorted(data.recovered)}
 
-    app.services.append(TrustClock(app.settings.kafka, names.changes, partitions, policy))
+    clock = TrustClock(app.settings.kafka, names.changes, partitions, policy, app.settings.trust_seconds)
+    app.services.append(clock)

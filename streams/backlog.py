@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import chain, count
+from typing import Final
 
 from streams.acknowledged import Acknowledged
 from streams.delivery import Delivery
 from streams.pending import OUT_OF_TURN, Pending
 from streams.sync_modes import Mode, Moment, Plan, Rule, Waiting, mode_of
+
+#: Settled entries of the heap that are left in it before it is built anew, besides as many as are pending.
+SETTLED_KEPT: Final = 64
 
 
 class Backlog:
@@ -62,6 +66,11 @@ class Backlog:
     def __iter__(self) -> Iterator[Pending]:
         waiting = (group.items.values() for group in self._waiting.values())
         return chain(self._under_way.values(), self._ready.values(), *waiting)
+
+    @property
+    def trouble(self) -> str | None:
+        """What a strategy of the user's own fails with; what waits for it stays."""
+        return next((group.trouble for group in self._waiting.values() if group.trouble is not None), None)
 
     @property
     def due(self) -> int:
@@ -200,8 +209,9 @@ class Backlog:
     def release(self, until: int) -> None:
         """Everything with an offset of at most this is due, in every mode: `sync --now`."""
         self._released = max(self._released, until)
-        for item in [item for item in self if item.first <= until and item.key in self._mode_of]:
-            self._release(item.key)
+        for group in self._waiting.values():
+            for item in [item for item in group.items.values() if item.first <= until]:
+                self._release(item.key)
 
     def release_all(self) -> None:
         """What waits in windows and strategies is due: there is no more room. What is manual stays."""
@@ -213,7 +223,7 @@ class Backlog:
     def clear(self, until: int) -> int:
         """Nothing with an offset of at most this is to be delivered; returns how many deliveries that drops."""
         self._cleared = max(self._cleared, until)
-        gone = [item for item in self if item.offset <= until and item.key not in self._under_way]
+        gone = [item for item in self if item.offset <= until and self._under_way.get(item.key) is not item]
         for item in gone:
             self._drop(item)
         self.counts["cleared"] += len(gone)
@@ -230,6 +240,10 @@ class Backlog:
     def _gone(self, item: Pending) -> None:
         item.settled = True
         self.size -= item.size
+        if len(self._firsts) > 2 * len(self) + SETTLED_KEPT:
+            # One that waits for long would else keep all that are settled after it.
+            self._firsts = [entry for entry in self._firsts if not entry[2].settled]
+            heapify(self._firsts)
 
     def again(self, delivery: Delivery, at_ms: int, size: int) -> Pending | None:
         """Have a state delivered out of its turn and whole; None: something newer was acknowledged.
@@ -307,12 +321,18 @@ class Backlog:
             known.changed(delivery),
         )
 
-    def acknowledgements(self, accepted: Collection[Pending]) -> dict[str, Acknowledged]:
-        """What must be written down before these are settled: what the committed offset will not say."""
-        committable = self._committable_without(accepted)
+    def acknowledgements(
+        self, items: Collection[Pending], refused: Collection[Pending] = ()
+    ) -> dict[str, Acknowledged]:
+        """What must be written down before these are settled: what the committed offset will not say.
+
+        refused: those of them that lie in dead letters, so that nobody delivers them again who reads them again. What
+        the target has of those is not known, so the entity's next state goes whole.
+        """
+        committable = self._committable_without(items)
         noted: dict[str, Acknowledged] = {}
-        for item in accepted:
-            incremental = self.incremental(item.delivery)
+        for item in items:
+            incremental = self.incremental(item.delivery) and item not in refused
             if incremental or item.offset >= committable or item.key in self.acknowledged:
                 noted[item.key] = Acknowledged.of(item.delivery, incremental)
         return noted

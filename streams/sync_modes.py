@@ -35,11 +35,15 @@ Strategies = Callable[[str, Mapping[str, Any]], Strategy]
 
 @dataclass(slots=True)
 class Waiting:
-    """What waits in one mode, of one partition. decided_until_ms: before this recorded time, time changes nothing."""
+    """What waits in one mode, of one partition. decided_until_ms: before this recorded time, time changes nothing.
+
+    trouble: why a strategy of the user's own has decided nothing.
+    """
 
     items: dict[str, Pending] = field(default_factory=dict)
     size: int = 0
     decided_until_ms: int = 0
+    trouble: str | None = None
 
     def put(self, item: Pending) -> None:
         """Add one."""
@@ -62,7 +66,7 @@ class Mode(Protocol):
     def incremental(self) -> bool: ...
 
     def due(self, waiting: Waiting, moment: Moment) -> Collection[str]:
-        """Keys of what goes now. Of what waits only `decided_until_ms` is changed."""
+        """Keys of what goes now. Of what waits only `decided_until_ms` and `trouble` are changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ class WindowedBatch:
 
 @dataclass(frozen=True, slots=True)
 class OwnStrategy:
-    """A user's own, asked ten times a second of recorded time at most."""
+    """A user's own, asked ten times a second of recorded time at most. While it fails, what waits for it stays."""
 
     name: str
     strategy: Strategy
@@ -120,8 +124,13 @@ class OwnStrategy:
         if moment.at_ms < waiting.decided_until_ms:
             return ()
         waiting.decided_until_ms = moment.at_ms + ASK_EVERY_MS
-        wanted = self.strategy(list(waiting.items.values()), moment)
-        return [key for key in dict.fromkeys(wanted) if key in waiting.items]
+        try:
+            wanted = dict.fromkeys(self.strategy(list(waiting.items.values()), moment))
+        except Exception as error:  # its text may quote values
+            waiting.trouble = f"mode {self.name}: the strategy raised {type(error).__name__}"
+            return ()
+        waiting.trouble = None
+        return [key for key in wanted if key in waiting.items]
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,10 @@ def run(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
         raise CommandError(no_broker(settings.kafka)) from None
     except ConnectionError as error:
         raise CommandError(str(error)) from error
+    except TimeoutError:
+        raise CommandError(
+            f"Kafka at {settings.kafka} did not answer in time; try again, or look at the broker"
+        ) from None
     except KafkaError as error:
         raise CommandError(f"Kafka at {settings.kafka}: {type(error).__name__}: {error}") from error
     except RedisError as error:

@@ -21,7 +21,7 @@ from agents.delivery.letters import as_value, letter_key, letter_of
 from agents.delivery.metrics import DeliveryMetrics
 from agents.delivery.notes import Notebook, Noted, note
 from agents.names import TopicNames
-from agents.targets.target import Receipt, Target, TargetUnavailable
+from agents.targets.target import Receipt, Target, TargetUnavailable, TargetUnusable
 from schemas.codec import decode_record
 from schemas.delivery_document import DeliveryDocument
 from schemas.record import Position
@@ -43,6 +43,8 @@ READ_RECORDS: Final = 100
 QUICK_ATTEMPTS: Final = 3
 QUICK_SECONDS: Final = 2.0
 OPEN_SECONDS: Final = 30.0
+#: Of one call with all that belongs to it; the next one is smaller.
+CALL_SECONDS: Final = 300.0
 TROUBLE_SECONDS: Final = 1.0
 
 
@@ -83,6 +85,8 @@ class Courier(Service):
         self._letting_go = False
         self.generation_id: int | None = None
         self._busy = asyncio.Lock()
+        #: Of the call that is under way.
+        self._deadline: asyncio.Timeout | None = None
         self._event = asyncio.Event()
         self._taking = False
         self._arrived: dict[int, float] = {}
@@ -112,7 +116,10 @@ class Courier(Service):
                 async with self._busy:
                     pass
         except TimeoutError:
-            log.warning("Target %s: a call is still under way; the next owner makes it again", self.name)
+            log.warning("Target %s: a call is broken off; the next owner makes it again", self.name)
+            if self._deadline is not None:
+                self._deadline.reschedule(asyncio.get_running_loop().time())
+                await asyncio.sleep(0)
 
     def dropped(self) -> None:
         """The partitions are somebody else's, or come again."""
@@ -214,7 +221,7 @@ class Courier(Service):
                 async with self._busy:
                     seconds = await self._turn()
             except Exception as error:  # whatever it is, nothing was settled
-                self._note(f"{type(error).__name__}: {error}"[:300])
+                self._note(told(error))
                 seconds = TROUBLE_SECONDS
             if seconds:
                 await self.until_changed(seconds)
@@ -237,6 +244,9 @@ class Courier(Service):
             return min(pause_ms / 1000, TICK_SECONDS)
         parts = self._next_parts()
         if not parts:
+            trouble = self._strategy_trouble()
+            if trouble is not None:
+                self._note(trouble)
             return TICK_SECONDS
         await self._call(parts)
         return 0
@@ -288,21 +298,29 @@ class Courier(Service):
             ]
             place += len(items)
             await self._settle(partition, backlogs[partition], items, refused)
-        self._note(None)
+        self._note(self._strategy_trouble())
 
     async def _attempt(self, batch: Sequence[Delivery]) -> Receipt:
-        """A call, again at once where it fails for a moment. Raises TargetUnavailable, TargetUnusable, and what a
-        target of somebody else raises."""
+        """A call, again at once where it fails for a moment. Raises TargetUnavailable, TargetUnusable, TimeoutError,
+        and what a target of somebody else raises."""
         if not self._opened:
             async with asyncio.timeout(OPEN_SECONDS):
                 await self._target.open()
             self._opened = True
-        async for attempt in stamina.retry_context(
-            on=worth_another, attempts=QUICK_ATTEMPTS, wait_initial=0.05, wait_max=QUICK_SECONDS, wait_jitter=0.05
-        ):
-            with attempt:
-                return await self._target.deliver(batch)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        try:
+            async with asyncio.timeout(CALL_SECONDS) as self._deadline:
+                async for attempt in stamina.retry_context(
+                    on=worth_another,
+                    attempts=QUICK_ATTEMPTS,
+                    wait_initial=0.05,
+                    wait_max=QUICK_SECONDS,
+                    wait_jitter=0.05,
+                ):
+                    with attempt:
+                        return checked(await self._target.deliver(batch), len(batch))
+            raise AssertionError("unreachable: the last attempt returns or raises")
+        finally:
+            self._deadline = None
 
     async def _failed(
         self, error: Exception, parts: list[tuple[int, list[Pending]]], backlogs: dict[int, Backlog]
@@ -312,7 +330,7 @@ class Courier(Service):
         retry_after_ms = None if wait_seconds is None else int(wait_seconds * 1000)
         self.breaker = self.breaker.failed(int(time() * 1000), random.random(), retry_after_ms)
         self._metrics.calls.labels("failed").inc()
-        self._note(error.reason if isinstance(error, TargetUnavailable) else f"{type(error).__name__}: {error}"[:300])
+        self._note(told(error))
         items = [item for _, part in parts for item in part]
         if len(items) == 1 and items[0].failures >= self._said.attempts:
             partition, backlog = parts[0][0], backlogs[parts[0][0]]
@@ -325,7 +343,7 @@ class Courier(Service):
         """Write down what became of these, and be done with them. Tries for ever while Kafka is away."""
         put_away = [item for item, _ in refused]
         accepted = [item for item in items if item not in put_away]
-        notes = backlog.acknowledgements(accepted)
+        notes = backlog.acknowledgements(items, put_away)
         letters = [letter_of(item, reason, int(time() * 1000), item.offset + 1) for item, reason in refused]
         rows = {letter_key(self.name, letter.key): as_value(letter) for letter in letters}
         generation = self._mapping.generation
@@ -351,7 +369,7 @@ class Courier(Service):
 
     async def _skip(self) -> None:
         for key, until in self.orders.skipped.items():
-            for partition, backlog in self.backlogs.items():
+            for partition, backlog in list(self.backlogs.items()):
                 item = backlog.withdraw(key, until)
                 if item is not None:
                     await self._settle(partition, backlog, [item], [(item, "skipped")])
@@ -382,11 +400,14 @@ class Courier(Service):
                 self._metrics.deliveries.labels(name).inc(number)
             self._counted[partition] = Counter(backlog.counts)
 
+    def _strategy_trouble(self) -> str | None:
+        return next((backlog.trouble for backlog in self.backlogs.values() if backlog.trouble is not None), None)
+
     def _note(self, trouble: str | None) -> None:
         if trouble is None and self.trouble is not None:
             log.info("Target %s takes deliveries again", self.name)
         elif trouble is not None and self.trouble is None:
-            log.warning("Target %s is tried again: %s", self.name, trouble)
+            log.warning("Target %s lacks deliveries: %s", self.name, trouble)
         self.trouble = trouble
 
     async def on_stop(self) -> None:
@@ -406,6 +427,21 @@ def delivery_of(mapping: TargetMapping, topic: str, partition: int, record: Any)
     return mapping.delivery(
         record.key.decode(), golden, Position(topic=topic, partition=partition, offset=record.offset)
     )
+
+
+def checked(receipt: Receipt, count: int) -> Receipt:
+    """The receipt of so many deliveries. Raises ValueError: a target of somebody else gave none that can be one."""
+    for place, reason in receipt.refused.items():
+        if place not in range(count) or not isinstance(reason, str):
+            raise ValueError(f"refused {place!r}: a receipt names places below {count}, each with a reason in words")
+    return receipt
+
+
+def told(error: Exception) -> str:
+    """What people are told of trouble. Texts that are not ours may quote values, so only their kind is told."""
+    if isinstance(error, TargetUnavailable):
+        return error.reason
+    return str(error) if isinstance(error, TargetUnusable) else type(error).__name__
 
 
 def worth_another(error: Exception) -> bool | float:

@@ -14,14 +14,17 @@ from typing import Any
 import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from agents.kafka_producer import started_producer
+from agents.kafka_producer import abandon, started_producer
 from agents.log_ends import log_ends
 from agents.names import TopicNames
 from agents.reading import connected, read_between
 from schemas.canonical import canonical
 from streams.acknowledged import Acknowledged
+from streams.topics import MIB
 
 KAFKA_SECONDS = 10.0
+#: As much as the topics take: a letter is JSON, with all that its record has.
+LETTER_BYTES = 4 * MIB
 
 
 @dataclass(slots=True)
@@ -75,15 +78,17 @@ class Notebook:
     def __init__(self, kafka: str) -> None:
         self._kafka = kafka
         self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
 
     async def write(self, topic: str, partition: int, rows: Mapping[str, Any]) -> None:
         """Write values by key, None as a null, and wait for Kafka. Raises KafkaError, TimeoutError."""
         if not rows:
             return
         async with asyncio.timeout(KAFKA_SECONDS):
-            if self._producer is None:
-                self._producer = await started_producer(self._kafka)
-            producer = self._producer
+            async with self._starting:
+                if self._producer is None:
+                    self._producer = await started_producer(self._kafka, request_bytes=LETTER_BYTES)
+                producer = self._producer
             sent = [
                 await producer.send(
                     topic, None if value is None else canonical(value).encode(), key.encode(), partition=partition
@@ -93,10 +98,10 @@ class Notebook:
             await asyncio.gather(*sent)
 
     async def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection; what Kafka has not acknowledged is the writer's to write again."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await producer.stop()
+            await abandon(producer)
 
 
 def note(acknowledged: Acknowledged, generation: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from mode import Service
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from agents.ingest.batch import Batch, take_all
 from agents.ingest.changes_producer import ChangesProducer
@@ -200,7 +200,11 @@ class StreamIngest(TurnTaking):
             for outcome, times in batch.counts.items():
                 pipeline.hincrby(totals_key(document.stream), outcome, times)
             pipeline.xack(document.stream, document.group, *(entry.id for entry in self._held))
-            await pipeline.execute()
+            try:
+                await pipeline.execute()
+            except ResponseError as error:
+                # It quotes what was sent; its last words are Redis's own.
+                raise RedisError(f"{document.stream}: Redis {type(error).__name__} for what was copied") from None
 
     # ---- looking after the stream ----
 

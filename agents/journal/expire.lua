@@ -12,7 +12,9 @@ if ARGV[2] ~= '' then
   end
 end
 for _, member in ipairs(members) do
-  local held = cjson.decode(redis.call('HGET', base .. 'rows', member))
+  -- Redis may have evicted the row, or somebody deleted it: then its name alone is left.
+  local row = redis.call('HGET', base .. 'rows', member)
+  local held = row and cjson.decode(row) or {{'all'}, ''}
   for _, name in ipairs(held[1]) do
     redis.call('ZREM', base .. name, member)
   end

@@ -23,6 +23,7 @@ from agents.journal.cleanup import Rule, clean
 from agents.journal.loading import SUBJECT, Declared, JournalError, Plan, make_store
 from agents.journal.store import Batch, PositionMoved, Store
 from agents.journal.transcribe import Transcribe
+from agents.letting_go import let_go
 from agents.log_ends import log_ends
 from agents.metrics import Metrics
 from agents.turns import TurnTaking
@@ -277,9 +278,10 @@ class Recorder(TurnTaking):
             )
             consumer.subscribe(list(self._transcribe), listener=Rebalance(self._standing))
             try:
-                await consumer.start()
+                async with asyncio.timeout(KAFKA_TIMEOUT_SECONDS):
+                    await consumer.start()
             except BaseException:
-                await consumer.stop()
+                await let_go(consumer.stop(), KAFKA_TIMEOUT_SECONDS)
                 raise
             self._consumer = consumer
         return self._consumer
@@ -287,7 +289,7 @@ class Recorder(TurnTaking):
     async def _drop_consumer(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await consumer.stop()
+            await let_go(consumer.stop(), KAFKA_TIMEOUT_SECONDS)
 
     # ---- cleanup ----
 

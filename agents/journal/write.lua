@@ -15,8 +15,8 @@ for _ = 1, tonumber(ARGV[5]) do
   if id ~= '' then
     local earlier = redis.call('HGET', base .. 'ids', id)
     if earlier then
-      local held = cjson.decode(redis.call('HGET', base .. 'rows', earlier))
-      for _, name in ipairs(held[1]) do
+      local held = redis.call('HGET', base .. 'rows', earlier)
+      for _, name in ipairs(held and cjson.decode(held)[1] or {}) do
         redis.call('ZREM', base .. name, earlier)
       end
       redis.call('HDEL', base .. 'rows', earlier)

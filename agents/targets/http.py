@@ -73,7 +73,8 @@ class HttpTarget:
     async def _send(self, part: Sequence[Delivery]) -> Receipt:
         assert self._session is not None, "open comes before deliver"
         body = f'{{"deliveries":[{",".join(map(message_text, part))}]}}'.encode()
-        request_id = sha256("".join(delivery.idempotency_key for delivery in part).encode()).hexdigest()[:32]
+        # Of the body: the same states sent whole, or edited, are another request.
+        request_id = sha256(body).hexdigest()[:32]
         headers = {"Idempotency-Key": request_id}
         if self._key is not None:
             headers |= signature_headers(self._key, request_id, int(time.time()), body)
