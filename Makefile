@@ -8,6 +8,7 @@ INSTALLED := .venv/.installed
 COMPILED := .cache/compiled
 # Fault tests wait most of their time. A file's tests share servers, so they stay together.
 PARALLEL ?= -n 2 --dist loadfile
+LAWS ?= $(wildcard tests/laws)
 SOURCES := $(shell find schemas streams -name '*.py' -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
@@ -30,7 +31,7 @@ check: $(COMPILED) ## style, types, import direction, house rules, laws
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/test_tidy.py tests/test_compose.py $(wildcard tests/laws)
+	$(BIN)/python -m pytest -q tests/test_tidy.py tests/test_compose.py $(LAWS)
 
 bench: $(COMPILED) ## measure; ARGS="--help" lists what
 	@$(BIN)/python -m benchmarks $(ARGS)

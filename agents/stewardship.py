@@ -10,6 +10,8 @@ from faust.types import TP
 
 from agents.decisions import Decisions, Reading
 from agents.expiry import Expiry
+from streams.decisions import pins_of
+from streams.entity_codec import decode_entity
 from streams.policy import Policy
 
 
@@ -31,13 +33,21 @@ def add_stewardship(app: Any, policy: Callable[[], Policy]) -> Decisions:
         applied = work.table.applied(partition)
         return Reading(max(work.resolved.get(partition, 0), 0 if applied is None else applied + 1), end)
 
-    def owns(key: bytes) -> bool:
+    def partition_of(key: bytes) -> int | None:
         # Every topic of entities has as many; this is the one that a worker writes to first.
         numbers = sorted(app.producer._ensure_producer().client.cluster.partitions_for_topic(names.changelog) or ())
-        return bool(numbers) and DefaultPartitioner()(key, numbers, numbers) in work.table.data.recovered
+        return int(DefaultPartitioner()(key, numbers, numbers)) if numbers else None
+
+    def owns(key: bytes) -> bool:
+        return partition_of(key) in work.table.data.recovered
+
+    def pins(key: bytes, field: str) -> set[str]:
+        partition = partition_of(key)
+        stored = None if partition is None else work.table.partition(partition).get(key)
+        return set() if stored is None else pins_of(decode_entity(stored), field)
 
     decisions = Decisions(work.table.partition, reading, policy, kafka, names.control)
-    app.services.append(Expiry(app.control, kafka, names, owns))
+    app.services.append(Expiry(app.control, kafka, names, owns, pins))
 
     @app.on_partitions_revoked.connect
     async def forget(sender: Any, revoked: set[TP], **_: Any) -> None:

@@ -119,12 +119,13 @@ def _name(contested: tuple[str, Verdict]) -> str:
 
 def counted_as(conflict: Conflict) -> str:
     """The counter of a conflict: its kind, resolver, field, and the two sources whose values decide its kind, between
-    tabs; people are one source. With `left out` at the end where it is not recorded."""
+    tabs (those in names become spaces); people are one source. With `left out` at the end where it is not recorded."""
     live = conflict.candidates
     x = _latest(live)
     y = _latest([write for write in live if write.value != x.value])
     pair = sorted([_source_of(x), _source_of(y)])
-    parts = ["conflict:" + conflict.kind, conflict.resolver, conflict.field, pair[0] + " and " + pair[1]]
+    named = [conflict.resolver, conflict.field, pair[0] + " and " + pair[1]]
+    parts = ["conflict:" + conflict.kind, *[name.replace("\t", " ") for name in named]]
     if conflict.left_out < 0:
         parts.append("left out")
     return "\t".join(parts)

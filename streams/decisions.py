@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from schemas.canonical import parse
+from schemas.canonical import canonical, parse
 from schemas.change import Change
 from schemas.codec import encode_change
 from schemas.command import Command
@@ -108,6 +108,7 @@ def _ground(
 def _resolve(ground: Ground) -> Change:
     field, command = ground.field, ground.command
     _refuse_totals(ground)
+    _refuse_misfit(ground)
     verdict = ground.judgement.existence if field == EXISTENCE else ground.judgement.fields.get(field)
     if verdict is None or not verdict.contested:
         stands = ", ".join(name_of(write) for write in ground.live) or "nothing"
@@ -123,6 +124,7 @@ def _resolve(ground: Ground) -> Change:
 def _pin(ground: Ground) -> Change:
     field, command = ground.field, ground.command
     _refuse_totals(ground)
+    _refuse_misfit(ground)
     if field != EXISTENCE and not ground.judgement.existence.exists:
         raise Refusal("bad_command", "pin: the entity is deleted; pin * to true to have it back", "resolve")
     if command.until is None or command.until <= ground.at_ms:
@@ -168,6 +170,21 @@ def _undo(ground: Ground) -> Change:
 def _refuse_totals(ground: Ground) -> None:
     if ground.field != EXISTENCE and ground.policy.rule(ground.field).resolver.totals:
         raise Refusal("bad_command", f"{ground.field} is made of totals; a total is corrected by its source", "resolve")
+
+
+def pins_of(entity: Entity, field: str) -> set[str]:
+    """Command ids of the pins of a field, or of existence, that are not released."""
+    writes = entity.touches + entity.tombstones if field == EXISTENCE else entity.fields.get(field, [])
+    return {decision_of(write) or "" for write in standing(writes, []) if pinned(write)}
+
+
+def _refuse_misfit(ground: Ground) -> None:
+    """Refuse a value that the field's resolver would not count, so that the field would have none."""
+    if ground.field == EXISTENCE or ground.command.value is None:
+        return
+    fits, value = ground.policy.rule(ground.field).resolver.fits, canonical(ground.command.value)
+    if fits is not None and not fits(value):
+        raise Refusal("bad_command", f"{ground.field}: the value is none of the field's states", "resolve")
 
 
 def _refuse_unread(ground: Ground) -> None:

@@ -72,6 +72,8 @@ def preference(resolver: str, winner: Write, loser: Write, ranks: Ranks) -> str:
         return "a person decided"
     if resolver in ("source_priority", "authority"):
         return _by_rank(winner, loser, ranks) or _by_time(winner, loser) or _by_name(winner, loser)
+    if resolver.startswith("custom: "):
+        return f"{resolver.removeprefix('custom: ')} decides so, or who wrote last where it fails"
     if resolver == "trust":
         return f"{winner.dot.source} is trusted more by then"
     if resolver in ("max", "min", "longest"):

@@ -25,6 +25,8 @@ REMARKS: Final = {
     "update_missing": "updates what does not exist",
     "delete_missing": "deletes what does not exist",
     "not_a_number": "adds what is no number",
+    "not_a_state": "has a value that is none of the field's states",
+    "oversold": "leaves less than the field's floor",
 }
 
 

@@ -188,7 +188,7 @@ def _change_body(change: WireChange, policy: Policy, key: bytes | None) -> str:
     )
 
 
-def _hidden_conflict(conflict: Conflict, policy: Policy, key: bytes | None) -> Conflict:
+def hidden_conflict(conflict: Conflict, policy: Policy, key: bytes | None) -> Conflict:
     """The conflict with its values masked if its field is personal. key: as `masked` takes it."""
     if conflict.field not in policy.of(conflict.entity_type).personal:
         return conflict
@@ -198,7 +198,7 @@ def _hidden_conflict(conflict: Conflict, policy: Policy, key: bytes | None) -> C
 
 def _conflict_body(conflict: Conflict, policy: Policy, key: bytes | None) -> str:
     named = {"conflict_id", "entity_type", "entity_id", "field", "kind"}
-    return canonical(_hidden_conflict(conflict, policy, key).model_dump(exclude=named))
+    return canonical(hidden_conflict(conflict, policy, key).model_dump(exclude=named))
 
 
 def _hidden(value: object, key: bytes | None) -> object:

@@ -102,12 +102,13 @@ def rejudge(judgement: Judgement, entity: Entity, policy: EntityPolicy, absorbed
     """Brings a judgement up to date after one change was absorbed.
 
     A field's live writes follow from its own writes and the tombstones alone, so only what was written is judged
-    again, and everything when a tombstone moved.
+    again, and everything when a tombstone moved or a person decided about existence.
     """
     revision = Revision(judgement.existence)
     fields, tombstones = judgement.fields, standing_tombstones(entity)
     unsorted = False
-    if entity.tombstones or not judgement.existence.exists or judgement.existence.live is not entity.touches:
+    existence = judgement.existence
+    if absorbed.buried or entity.tombstones or not existence.exists or existence.live is not entity.touches:
         judgement.existence = judge_existence(entity, policy)
     for name in list(entity.fields) if absorbed.buried else absorbed.written:
         verdict = judge_field(entity.fields[name], tombstones, policy.rule(name), policy)

@@ -11,7 +11,7 @@ from streams.policy import EntityPolicy, Rule
 
 
 class Overtaking(NamedTuple):
-    """The first moment at which one of the fields, which are decided together, has another winner."""
+    """The first moment at which one of the fields has another winner."""
 
     at_ms: int
     fields: list[str]
@@ -19,7 +19,10 @@ class Overtaking(NamedTuple):
 
 def next_overtaking(judgement: Judgement, policy: EntityPolicy) -> Overtaking | None:
     """The earliest of an entity; None: never, unless something changes."""
-    return min(_all(judgement, policy), default=None) if judgement.existence.exists else None
+    found = list(_all(judgement, policy)) if judgement.existence.exists else []
+    at_ms = min((one.at_ms for one in found), default=0)
+    together = sorted({name for one in found if one.at_ms == at_ms for name in one.fields})
+    return Overtaking(at_ms, together) if together else None
 
 
 def weighs_trust(policy: EntityPolicy) -> bool:
@@ -42,6 +45,11 @@ def _all(judgement: Judgement, policy: EntityPolicy) -> Iterator[Overtaking]:
             winner = choose(rule, live, at_ms).made_by[0]
             rivals = [write for write in live if write.dot.source != winner.dot.source]
             yield from _first(rule, winner, rivals, at_ms, names)
+            for verdict in verdicts:
+                if all(write.dot.source != winner.dot.source for write in verdict.live):
+                    # The group's source has not written it: it has a winner of its own.
+                    own = verdict.made_by[0]
+                    yield from _first(rule, own, [w for w in verdict.live if w.value != own.value], at_ms, names)
 
 
 def _first(rule: Rule, winner: Write, rivals: list[Write], at_ms: int, names: list[str]) -> Iterator[Overtaking]:

@@ -359,6 +359,7 @@ def _as_json(conflict: OpenConflict, inbox: Inbox, mask: Any) -> dict[str, Any]:
 def _show_closed(settings: Settings, policy: Policy, inbox: Inbox, conflict: str, reveal: bool, output: Output) -> None:
     """What was recorded of a conflict that is not open any more, and what stands now."""
     from streams.explain import explain
+    from streams.journal import hidden_conflict
     from syncline.history import note_of, recorded
 
     record = run(settings, recorded(settings, conflict))
@@ -371,6 +372,8 @@ def _show_closed(settings: Settings, policy: Policy, inbox: Inbox, conflict: str
     mask = masking_of(settings, policy, reveal)
     value = None if now is None or now.value is None else mask(record.key, record.field, now.value)
     if output is Output.json:
+        if not reveal:
+            record = hidden_conflict(record, policy, settings.masking_key)
         told = {"now": None if value is None else parse(value), "why": now and now.why, "note": note, "open": False}
         write_json({**record.model_dump(), "key": record.key, **told})
         return

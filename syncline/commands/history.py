@@ -6,22 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.canonical import canonical, parse
 from syncline.commands.look import when
-from syncline.commands.options import KeyArgument, OutputOption, check_key, read_policy, with_settings
+from syncline.commands.options import KeyArgument, OutputOption, check_key, policy_in_force, with_settings
 from syncline.terminal import CommandError, Output, run, shown, write_json, write_lines
 
 if TYPE_CHECKING:
     from agents.settings import Settings
     from schemas.conflict import Conflict
     from streams.history import Step
+    from streams.policy import Policy
 
 
 @with_settings
 def history(settings: Settings, key: KeyArgument, output: OutputOption = Output.table) -> None:
     """Tell an entity's changes in their order, what each did, and the conflicts it led to, by the policy of now."""
-    steps = run(settings, _steps(settings, check_key(key)))
+    policy = run(settings, policy_in_force(settings))
+    steps = run(settings, _steps(settings, policy, check_key(key)))
     if not steps:
         raise CommandError(f"there is no change of {shown(key)!r} in {settings.topic_prefix}* at {settings.kafka}")
-    policy = read_policy(settings)
     if output is Output.json:
         write_json({"key": key, "policy_version": policy.version, "changes": [_as_json(step) for step in steps]})
         return
@@ -30,7 +31,7 @@ def history(settings: Settings, key: KeyArgument, output: OutputOption = Output.
         write_lines(["", shown(_headline(step)), *(f"  {shown(line)}" for line in _lines(step))])
 
 
-async def _steps(settings: Settings, key: bytes) -> list[Step]:
+async def _steps(settings: Settings, policy: Policy, key: bytes) -> list[Step]:
     from contextlib import aclosing
 
     from agents.names import TopicNames
@@ -44,7 +45,7 @@ async def _steps(settings: Settings, key: bytes) -> list[Step]:
         async for partition, records in batches:
             found += records
             place = partition
-    return history_of(found, place, read_policy(settings), changes, settings.masking_key)
+    return history_of(found, place, policy, changes, settings.masking_key)
 
 
 def _headline(step: Step) -> str:

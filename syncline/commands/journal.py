@@ -12,7 +12,7 @@ import typer
 
 from schemas.canonical import parse
 from syncline.commands.look import when
-from syncline.commands.options import OutputOption, read_policy, with_settings
+from syncline.commands.options import OutputOption, policy_in_force, with_settings
 from syncline.terminal import CommandError, Output, run, say, shown, write_json, write_lines, write_table
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ async def _status(settings: Settings) -> dict[str, Any]:
     topics = (names.changes, names.conflicts)
     if now.store.kind == "memory":
         say("syncline: this is what the topics have; how far a worker's memory is, its /readyz?verbose tells")
-        store = await of_topics(settings, read_policy(settings))
+        store = await of_topics(settings, await policy_in_force(settings))
         positions, rows = last, {topic: await store.rows(topic) for topic in topics}
     else:
         async with opened(now.store) as store:
@@ -259,7 +259,7 @@ async def _page(
         **{name: None if value is None else indexed(value) for name, value in names.items()},
     )
     key = None if names["entity"] is None else names["entity"].encode(errors="surrogateescape")
-    async with reading(settings, read_policy(settings), key) as store:
+    async with reading(settings, await policy_in_force(settings), key) as store:
         return await store.page(query)
 
 
@@ -272,7 +272,7 @@ async def _stats(
 
     since_ms, until_ms = _times(within)
     topic = getattr(TopicNames.with_prefix(settings.topic_prefix), of.value)
-    async with reading(settings, read_policy(settings)) as store:
+    async with reading(settings, await policy_in_force(settings)) as store:
         hours = await store.hours(topic, by.value, since_ms, until_ms)
     return per(hours, {None: None, Per.hour: HOUR_MS, Per.day: DAY_MS}[period])
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.conftest import Deployment
 from tests.delivery.run import delivering
+from tests.targets.web_service import accepting, answering
 
 
 async def test_dead_letters(deployment: Deployment, tmp_path: Path) -> None:
@@ -57,8 +58,6 @@ async def test_one_that_always_fails_is_put_away(deployment: Deployment, tmp_pat
     async def failing(service, request, messages):  # type: ignore[no-untyped-def]
         bad = any(message["key"] == "a:0" for message in messages)
         return await (answering(500) if bad else accepting)(service, request, messages)
-
-    from tests.targets.web_service import accepting, answering
 
     async with delivering(deployment, tmp_path, {"attempts": 2}) as run:
         run.service.always = failing

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from schemas.canonical import canonical
 from streams.export import export_line
 from tests.conftest import Deployment
 from tests.delivery.run import DeliveryRun, delivering
+from tests.faults.broker import Broker
 from tests.targets.web_service import (
     Behaviour,
     Service,
@@ -37,14 +39,12 @@ TROUBLES: dict[str, Behaviour] = {
     "silent": silent,
     "takes it and dies": crashing,
 }
-#: A window this large takes too long beside other tests; docs/sync.md has 100,000.
-WINDOW_ENTITIES = 10_000
+WINDOW_ENTITIES = 100_000
+AWAY_SECONDS = 3.0
 
 
 def digest(contents: dict[str, dict[str, Any]]) -> str:
     """What `syncline digest` says of a place that holds this, where nothing is contested."""
-    from schemas.canonical import canonical
-
     lines = (export_line(key, canonical(fields), "[]") for key, fields in sorted(contents.items()))
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
@@ -152,6 +152,45 @@ async def test_workers_come_and_go_in_mid_window(breakable: Deployment, tmp_path
         await verify(run)
 
 
+async def test_a_worker_joins_in_mid_window(breakable: Deployment, tmp_path: Path) -> None:
+    """What waited for the window's end when partitions moved goes with it, once, by whoever has it then."""
+    async with delivering(breakable, tmp_path, {"mode": "windowed_batch", "window": "1h"}) as run:
+        run.start()
+        await run.write((f"a:{number}", {"x": number}) for number in range(ENTITIES))
+        await run.until_waiting(ENTITIES)
+        second = run.start()
+        await run.until(second.ready, "the second worker is not ready")
+        await run.until_waiting(ENTITIES)
+        assert run.messages() == []
+        await run.cli("sync", "crm", "--now")
+        await verify(run)
+        assert len(run.messages()) == ENTITIES
+
+
+async def slow(service: Service, request: web.Request, messages: list[dict[str, Any]]) -> web.StreamResponse:
+    """Takes its time."""
+    await asyncio.sleep(0.2)
+    return await accepting(service, request, messages)
+
+
+async def test_the_broker_is_lost_while_a_call_is_under_way(
+    broker: Broker, breakable: Deployment, tmp_path: Path
+) -> None:
+    """What the target took is settled, or sent again, when Kafka is back; all of it arrives, in order."""
+    async with delivering(breakable, tmp_path, {"batch_entities": 5}) as run:
+        run.start()
+        await run.write((f"a:{number}", {"x": number}) for number in range(ENTITIES))
+        await run.until_called(1)
+        run.service.always = slow
+        await run.write((f"a:{number}", {"x": -number}) for number in range(ENTITIES))
+        await run.until_called(3)
+        await asyncio.to_thread(broker.server.kill)
+        await asyncio.sleep(AWAY_SECONDS)
+        run.service.always = accepting
+        await asyncio.to_thread(broker.server.start)
+        await verify(run)
+
+
 async def test_a_large_window(breakable: Deployment, tmp_path: Path) -> None:
     """It goes in calls of bounded size, each entity once, with its last state."""
     async with delivering(
@@ -162,6 +201,7 @@ async def test_a_large_window(breakable: Deployment, tmp_path: Path) -> None:
         run.start()
         await run.until_waiting(WINDOW_ENTITIES)
         await run.cli("sync", "crm", "--now")
+        await run.until_called(WINDOW_ENTITIES // 500)
         await verify(run)
         assert len(run.messages()) == WINDOW_ENTITIES
         assert len(run.service.requests) <= WINDOW_ENTITIES // 500 + 5

@@ -184,6 +184,11 @@ def test_what_cannot_be_decided_is_refused() -> None:
     assert "no decision" in str(refused(command("undo", decision="never"), history))
     with pytest.raises(Refusal, match="never been written"):
         decide(resolution("ana"), None, [], MANUAL, NOW)
+    states = parse_policy(
+        {"entities": {"customer": {"fields": {"email": {"resolver": "forward_only", "states": ["new", "paid"]}}}}}
+    )
+    with pytest.raises(Refusal, match="email: the value is none of the field's states"):
+        decided(command("pin", value="payed", until=LATER), history, states)
     totals = parse_policy({"entities": {"customer": {"fields": {"email": {"resolver": "sum"}}}}})
     with pytest.raises(Refusal, match="a total is corrected by its source"):
         decided(command("pin", value=1, until=LATER), history, totals)

@@ -114,8 +114,7 @@ class World:
             self.crash()
         else:
             self.refused |= {(item.key, item.offset) for item in refused}
-            accepted = [item for item in taken if item not in refused]
-            notes = self.backlog.acknowledgements(accepted)
+            notes = self.backlog.acknowledgements(taken, refused)
             self.noted |= notes
             if outcome == "crash_when_noted":
                 self.crash()
@@ -367,6 +366,61 @@ def test_what_is_cleared_is_not_delivered() -> None:
     assert [item.offset for item in world.call(10, "accepted")] == [3]
     world.commit()
     assert world.committed == 4
+
+
+def test_what_is_under_way_hides_nothing_from_a_command() -> None:
+    """A newer state that waits behind a call is released, or cleared, like any other."""
+    for command in ("release", "clear"):
+        world = World([Record("a:1", {"x": n}, 10_000) for n in (1, 2)], plan("{mode: manual}"))
+        world.read(1)
+        world.backlog.release(0)
+        taken = world.backlog.take(1, 1_000)
+        world.read(1)
+        getattr(world.backlog, command)(1)
+        world.backlog.settle(taken)
+        assert (world.backlog.due, len(world.backlog)) == ((1, 1) if command == "release" else (0, 0))
+
+
+def test_one_that_waits_keeps_nothing_that_is_settled() -> None:
+    """However many others pass it, as much is held as is pending."""
+    text = "{mode: manual, rules: {b: {entities: [b], mode: realtime}}}"
+    world = World([Record("a:1", {}, 10_000)] + [Record("b:1", {"x": n}, 10_000) for n in range(999)], plan(text))
+    for _ in world.records:
+        world.read(1)
+        world.call(1, "accepted")
+    assert (len(world.backlog), world.backlog.committable) == (1, 0)
+    assert len(world.backlog._firsts) < 100
+
+
+def test_what_lies_in_dead_letters_does_not_come_again() -> None:
+    """It was refused ahead of the commit; whoever reads it again leaves it to the person who has the letter."""
+    text = "{mode: manual, rules: {b: {entities: [b], mode: realtime}}}"
+    world = World([Record("a:1", {"x": 1}, 10_000), Record("b:1", {"x": 1}, 10_000)], plan(text))
+    world.read(2)
+    world.call(10, "refused")
+    world.commit()
+    world.crash()
+    world.drain()
+    assert world.got == {"a:1": [0]}
+
+
+def test_a_strategy_that_fails_ends_nothing() -> None:
+    """What waits for it stays, other modes go on, and the trouble is told without the error's own words."""
+
+    def failing(name: str, settings: Mapping[str, Any]) -> Strategy:
+        def strategy(waiting: Any, moment: Moment) -> Any:
+            raise KeyError("ana@example.com")
+
+        return strategy
+
+    said = DeliveryDocument.model_validate({"mode": "own", "rules": {"b": {"entities": ["b"], "mode": "realtime"}}})
+    world = World([Record(key, {"x": 1}, 10_000) for key in ("a:1", "b:1")], Plan.of(said, failing))
+    world.read(2)
+    assert [item.key for item in world.call(10, "accepted")] == ["b:1"]
+    assert world.backlog.trouble == "mode own: the strategy raised KeyError"
+    world.backlog.replan(plan("{mode: realtime}"))
+    assert world.backlog.trouble is None
+    assert [item.key for item in world.call(10, "accepted")] == ["a:1"]
 
 
 def test_an_older_state_is_not_delivered_again() -> None:

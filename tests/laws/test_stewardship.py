@@ -166,3 +166,16 @@ def test_a_deletion_taken_back_brings_its_fields_into_the_judgement() -> None:
         rejudge(judgement, entity, policy, absorb(entity, wire(change)))
     assert judgement.existence.exists
     assert judgement.fields["name"].value == '"Ann"'
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_touch_taken_back_is_judged_at_once(turned: bool) -> None:
+    """An entity that only a person made to exist exists no more when that is undone, whichever comes first."""
+    policy = parse_policy({}).of("customer")
+    history = [by_steward(ANA, 10, {}, {}), by_steward(ANA, 9, {}, {f"*{ANA}": 10})]
+    entity = Entity()
+    judgement = judge(entity, policy)
+    for change in reversed(history) if turned else history:
+        rejudge(judgement, entity, policy, absorb(entity, wire(change)))
+        assert judgement.existence.exists == judge(entity, policy).existence.exists
+    assert not judgement.existence.exists
