@@ -303,6 +303,7 @@ def _by_size(resolver: str, winner: Write, loser: Write) -> str:
         return f"{loser.dot.source} has no value"
     if resolver == "longest":
         lengths = len(text_of(winner)), len(text_of(loser))
-        return "" if lengths[0] == lengths[1] else f"{lengths[0]} characters against {lengths[1]}"
+        # Not how long: the value may be personal.
+        return "" if lengths[0] == lengths[1] else "it is longer"
     word = "greater" if resolver == "max" else "less"
     return "" if magnitude(winner) == magnitude(loser) else f"its value is {word}"

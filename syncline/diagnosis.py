@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import Awaitable
-from contextlib import suppress
 from time import monotonic
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from agents.config_file import load_policy
 from agents.journal.loading import Declared, JournalError, load_plan
@@ -22,48 +17,29 @@ from agents.settings import Settings
 from agents.topics import find_topics, topic_faults
 from streams.policy import PolicyError
 from streams.topics import TOPICS
+from syncline.finding import Finding, bounded, takes_connections
 from syncline.hybrid_clock import wall_clock_ms
+from syncline.systems import DEFAULT_PORTS, examine_systems
 from syncline.terminal import address, no_broker
 
-TIMEOUT_SECONDS = 15.0
 LOG_APPEND_TIME = 1
-DEFAULT_PORTS = {"postgresql": 5432, "redis": 6379}
-
-
-class Finding(NamedTuple):
-    """One line of the diagnosis."""
-
-    part: str
-    ok: bool
-    detail: str
 
 
 async def examine(settings: Settings) -> list[Finding]:
     """All findings, in the order in which the parts depend on each other."""
-    findings = [await _bounded("broker", _broker(settings))]
+    findings = [await bounded("broker", _broker(settings))]
     if findings[0].ok:
-        findings.append(await _bounded("topics", _topics(settings)))
+        findings.append(await bounded("topics", _topics(settings)))
     else:
         findings.append(Finding("topics", False, "not examined, for there is no broker"))
-    findings.append(await _bounded("redis", _redis(settings.redis)))
-    findings.append(await _bounded("change log", _changelog(settings)))
+    findings.append(await bounded("redis", _redis(settings.redis)))
+    findings.append(await bounded("change log", _changelog(settings)))
     findings.append(_policy(settings))
     if findings[0].ok:
-        findings.append(await _bounded("clock", _clock(settings)))
+        findings.append(await bounded("clock", _clock(settings)))
     else:
         findings.append(Finding("clock", False, "not examined, for there is no broker"))
-    return findings
-
-
-async def _bounded(part: str, examination: Awaitable[tuple[bool, str]]) -> Finding:
-    try:
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            ok, detail = await examination
-    except (KafkaError, RedisError, OSError) as error:
-        # TimeoutError is an OSError, and its text is empty.
-        detail = " ".join(str(error).split()) or f"no answer within {TIMEOUT_SECONDS:g} s"
-        return Finding(part, False, f"{type(error).__name__}: {detail}"[:300])
-    return Finding(part, ok, detail)
+    return findings + await examine_systems(settings)
 
 
 async def _broker(settings: Settings) -> tuple[bool, str]:
@@ -132,10 +108,7 @@ async def _store(declared: Declared) -> str:
         return f"{declared.name}: memory, kept by each worker until it ends"
     parts = urlsplit(declared.url)
     port = parts.port or DEFAULT_PORTS[declared.kind]
-    _, writer = await asyncio.open_connection(parts.hostname, port)
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
+    await takes_connections(parts.hostname or "", port)
     return f"{declared.name}: {declared.kind} at {parts.hostname}:{port} takes connections"
 
 

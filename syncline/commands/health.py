@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 
 @with_settings
 def doctor(settings: Settings, output: OutputOption = Output.table) -> None:
-    """Check broker, topics, Redis, change log and clock: one line each; exit code 1 on any failure."""
+    """Check broker, topics, Redis, change log, clock, sources, targets: one line each; exit code 1 on any failure."""
     from syncline.diagnosis import examine
 
     findings = run(settings, examine(settings))
     if output is Output.json:
         write_json([finding._asdict() for finding in findings])
     else:
-        write_lines(f"{'ok  ' if finding.ok else 'FAIL'} {finding.part:10} {finding.detail}" for finding in findings)
+        width = max(len(finding.part) for finding in findings)
+        write_lines(
+            f"{'ok  ' if finding.ok else 'FAIL'} {finding.part:{width}} {finding.detail}" for finding in findings
+        )
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 

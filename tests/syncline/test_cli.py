@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -92,6 +93,26 @@ def test_doctor_names_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         "policy",
         "clock",
     }
+
+
+def test_doctor_looks_at_sources_and_targets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each that syncline.yaml declares has a line: one that nothing answers at fails, without a secret in it."""
+    config = tmp_path / "syncline.yaml"
+    config.write_text(
+        f"sources: {{shop: {{redis_stream: {{stream: s, url: 'redis://{NOBODY}/0'}}}}, crm: {{}}}}\n"
+        f"targets: {{web: {{kind: http, url: 'http://{NOBODY}/in', secret_env: WEB_SECRET}},"
+        f" file: {{kind: json_lines, path: {tmp_path}/out.jsonl}}, lake: {{kind: http, url: 'http://a/',"
+        " secret_env: LAKE_SECRET}}\n"
+    )
+    monkeypatch.setenv("SYNCLINE_CONFIG", str(config))
+    monkeypatch.setenv("WEB_SECRET", "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIy")
+    code, out, err = invoke("doctor", "--kafka", NOBODY, "-o", "json")
+    assert code == 1
+    found = {one["part"]: (one["ok"], one["detail"]) for one in json.loads(out)[6:]}
+    assert list(found) == ["source shop", "target web", "target file", "target lake"]
+    assert [ok for ok, _ in found.values()] == [False, False, True, False]
+    assert found["target lake"][1] == "targets.lake.secret_env: the environment variable LAKE_SECRET is not set"
+    assert "aHVudGVy" not in out + err
 
 
 def test_help_loads_neither_kafka_nor_redis_nor_faust() -> None:
