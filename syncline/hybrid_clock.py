@@ -70,8 +70,3 @@ class HybridClock:
             )
         with self._lock:
             self._last = max(self._last, version)
-
-
-def milliseconds_of(version: int) -> int:
-    """The physical part of a version, ms since the epoch."""
-    return version >> COUNTER_BITS

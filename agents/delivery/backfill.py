@@ -73,6 +73,7 @@ class Backfiller(Service):
         tp, until = TopicPartition(self._courier.names.records, partition), backlog.next
         known = {**known, "until": until}
         try:
+            reached = 0
             async with connected(self._kafka) as consumer:
                 start = max(int(known["next"]), (await consumer.beginning_offsets([tp]))[tp])
                 newest: dict[bytes, int] = {}
@@ -86,7 +87,9 @@ class Backfiller(Service):
                             if not self._is_wanted(partition, backlog, wanted):
                                 return
                             known = await self._deliver(partition, backlog, known, chunk, newest)
-            if self._is_wanted(partition, backlog, wanted):
+                reached = until if start >= until else await consumer.position(tp)
+            # A broker that had nothing for a while is asked again, from where it was left.
+            if reached >= until and self._is_wanted(partition, backlog, wanted):
                 await self._note(partition, {**known, "next": until, "done": True})
         finally:
             backlog.newest = None

@@ -128,14 +128,15 @@ class PostgresqlStore:
         return int(found or 0)
 
     async def expire(self, topic: str, before_ms: int | None, most: int | None, limit: int) -> int:
-        """Delete the oldest, in one statement of up to `limit` rows."""
-        surplus = 0 if most is None else max(0, await self.rows(topic) - most)
+        """Delete the oldest, up to `limit` rows: first those that are too old, which needs no count of all."""
         oldest = select(*SPOT).where(ROWS.c.topic == topic).order_by(*SPOT)
         deleted = 0
-        if surplus:
-            deleted = await self._delete(topic, oldest.limit(min(surplus, limit)))
-        if before_ms is not None and deleted < limit:
-            deleted += await self._delete(topic, oldest.where(ROWS.c.at_ms < before_ms).limit(limit - deleted))
+        if before_ms is not None:
+            deleted = await self._delete(topic, oldest.where(ROWS.c.at_ms < before_ms).limit(limit))
+        if most is not None and deleted < limit:
+            surplus = await self.rows(topic) - most
+            if surplus > 0:
+                deleted += await self._delete(topic, oldest.limit(min(surplus, limit - deleted)))
         return deleted
 
     async def forget_hours(self, topic: str, before_ms: int) -> None:
