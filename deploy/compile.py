@@ -23,6 +23,7 @@ MODULES: tuple[str, ...] = (
     "schemas/rules.py",
     "schemas/value_types.py",
     "schemas/avro_binary.py",
+    "schemas/avro_scan.py",
     "schemas/fast.py",
     "streams/causality.py",
     "streams/conflict_budget.py",

@@ -18,7 +18,7 @@ _FIXED_SIZES = {"null": 0, "float": 4, "double": 8}
 _LEAST_BYTES = {"boolean": 1, "int": 1, "long": 1, "string": 1, "bytes": 1}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shape:
     """One node of a schema. least_bytes: the fewest bytes a value of it has. size: symbols or bytes."""
 
