@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from schemas.canonical import canonical
 from schemas.change import Change
 from schemas.command import Command
 from schemas.refusal import Refusal
@@ -16,7 +17,7 @@ from streams.entity import Entity, absorb
 from streams.entity_codec import encode_entity
 from streams.merge import judge
 from streams.open_conflicts import decisions, open_conflicts
-from streams.policy import Policy, parse_policy
+from streams.policy import EntityPolicy, Policy, parse_policy
 from streams.stewardship import pinned_until
 from tests.laws.histories import FIELDS, KEY, VALUES, histories, policies, wire
 from tests.laws.test_stewardship import outcome
@@ -63,6 +64,12 @@ def refused(one: Command, history: list[Any], unabsorbed: list[Change] | None = 
     return caught.value
 
 
+def counts(rules: EntityPolicy, field: str, value: Any) -> bool:
+    """Whether the field's resolver would count such a value, as it does not count what is no state."""
+    fits = None if field == "*" else rules.rule(field).resolver.fits
+    return fits is None or value is None or fits(canonical(value))
+
+
 @settings(max_examples=50)
 @given(histories(), policies(), VALUES)
 def test_a_resolution_closes_its_conflict(history: list[Any], document: Any, value: Any) -> None:
@@ -73,6 +80,8 @@ def test_a_resolution_closes_its_conflict(history: list[Any], document: Any, val
     assume(found)
     for one in found:
         chosen = one.value != "true" if one.field == "*" else value
+        if not counts(rules, one.field, chosen):
+            continue
         resolution = command("resolve", field=one.field, value=chosen, conflict_id=one.conflict_id)
         after = with_change(history, decided(resolution, history, policy))
         left = open_conflicts(KEY, state_of(after), rules)
@@ -96,6 +105,8 @@ def test_an_undo_of_any_resolution_is_its_contrary(history: list[Any], document:
     assume(found)
     for one in found:
         value = True if one.field == "*" else "chosen"
+        if not counts(rules, one.field, value):
+            continue
         resolution = command("resolve", field=one.field, value=value, conflict_id=one.conflict_id)
         after = with_change(history, decided(resolution, history, policy))
         undo = command("undo", "fay" if by_another else "eve", field=one.field, decision=resolution.command_id)
@@ -114,6 +125,7 @@ def test_a_pin_ends_as_the_decision_it_would_have_been(
     rules = policy.of("customer")
     entity = state_of(history)
     assume(judge(entity, rules).existence.exists and not rules.rule(field).resolver.totals)
+    assume(counts(rules, field, value))
     pin = command("pin", field=field, value=value, until=LATER)
     try:
         change = decided(pin, history, policy)
