@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 from syncline.embedded import ServerProcess, ServerStartError, start_broker
+from tests.faults import reporting
 from tests.servers import kafka as kafka_server
 from tests.servers import postgres as postgres_tests
 from tests.servers import redis as redis_tests
@@ -62,8 +63,9 @@ class Deployment:
         }
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Refuse to test compiled modules that are older than their sources, which they hide."""
+    config.pluginmanager.register(reporting)
     os.environ.pop("COLUMNS", None)  # a process of pytest-xdist has it; tables have the width that users see
     for folder in ("schemas", "streams"):
         for extension in (ROOT / folder).rglob("*.so"):

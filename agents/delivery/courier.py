@@ -108,18 +108,23 @@ class Courier(Service):
         self.changed()
 
     async def let_go(self, seconds: float) -> None:
-        """Begin no more calls, and wait for the one that is under way, but no longer than this."""
+        """Begin no more calls, wait for the one that is under way, and break it off if it lasts longer than this."""
         self._letting_go = True
         self.changed()
+        if await self._is_idle_within(seconds):
+            return
+        log.warning("Target %s: a call is broken off; the next owner makes it again", self.name)
+        if self._deadline is not None:
+            self._deadline.reschedule(asyncio.get_running_loop().time())
+            await self._is_idle_within(TROUBLE_SECONDS)
+
+    async def _is_idle_within(self, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
                 async with self._busy:
-                    pass
+                    return True
         except TimeoutError:
-            log.warning("Target %s: a call is broken off; the next owner makes it again", self.name)
-            if self._deadline is not None:
-                self._deadline.reschedule(asyncio.get_running_loop().time())
-                await asyncio.sleep(0)
+            return False
 
     def dropped(self) -> None:
         """The partitions are somebody else's, or come again."""

@@ -1,23 +1,20 @@
-"""The broker that fault tests break, and their report: printed after each run, written to docs/ when asked for."""
+"""The broker that fault tests break, where each adds its row of the report, and how long faults come at random."""
 
 from __future__ import annotations
 
 import os
-import pickle
 import uuid
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.conftest import DATABASE_NUMBERS, Deployment
 from tests.faults.broker import Broker, running_broker
 from tests.faults.report import Report
+from tests.faults.reporting import REPORT
 from tests.servers.redis import RedisServer
 
-REPORT = pytest.StashKey[Report]()
 # Taken out of the environment: a worker refuses a SYNCLINE_* name that is no setting of it.
-WRITE = os.environ.pop("SYNCLINE_WRITE_REPORT", "") == "1"
 SOAK_SECONDS = float(os.environ.pop("SYNCLINE_SOAK_SECONDS", "180"))
 SOAK_SEED = int(os.environ.pop("SYNCLINE_SOAK_SEED", "31"))
 
@@ -59,29 +56,3 @@ def soak_seconds() -> float:
 def soak_seed() -> int:
     """What decides which and when: always the same, or SYNCLINE_SOAK_SEED."""
     return SOAK_SEED
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Where tests are run by several processes, each hands over its part of the report."""
-    output, report = getattr(session.config, "workeroutput", None), session.config.stash.get(REPORT, None)
-    if output is not None and report is not None:
-        output["faults"] = pickle.dumps(report)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any, error: object) -> None:
-    """Take over what a process that has ended reports."""
-    given = getattr(node, "workeroutput", {}).get("faults")
-    if given is not None:
-        node.config.stash.setdefault(REPORT, Report()).join(pickle.loads(given))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the table of this run, and write it when SYNCLINE_WRITE_REPORT=1."""
-    report = config.stash.get(REPORT, None)
-    if report is None or not report.rows:
-        return
-    terminalreporter.section("faults")
-    terminalreporter.write_line(report.table())
-    if WRITE:
-        report.write()
