@@ -9,6 +9,7 @@ import sys
 import faust.worker
 from faust.serializers import codecs
 
+from agents.ending import EX_SOFTWARE, end_process
 from agents.header_names import tolerate_header_names
 from agents.versions import require_pinned_versions
 
@@ -61,7 +62,22 @@ def harden_process() -> None:
 
 
 class SynclineWorker(faust.worker.Worker):
-    """Faust's worker without a door: SIGUSR2 opens a debugger's prompt in a stock one."""
+    """Faust's worker that ends at once, with code 70 and one line, when a part of it fails.
+
+    A stock one stops everything in good order first, commits included, and ends with code 1 whatever happened.
+    And it has no door: SIGUSR2 opens a debugger's prompt in a stock one.
+    """
+
+    async def start(self) -> None:
+        """Start all parts."""
+        try:
+            await super().start()
+        except Exception as error:
+            end_process(EX_SOFTWARE, f"cannot start: {error!r}")
+
+    def _crash(self, reason: BaseException) -> None:
+        # Faust tells the root of its services last, in whichever thread a part has failed.
+        end_process(EX_SOFTWARE, f"a part of the worker failed: {reason!r}")
 
     def _on_sigusr2(self) -> None:
         self.log.info("SIGUSR2 is ignored")
