@@ -64,11 +64,14 @@ def examine(used: Used, path: str | None) -> Examined:
     return Examined(f"converges; it was asked {checked.asked} times{failed}")
 
 
+def unchecked(path: str | None) -> list[Used]:
+    """The functions of a policy file whose code has not passed the check on this machine. Raises PolicyError."""
+    return [used for used in functions_of(path) if not _passed(used.function).exists()]
+
+
 def require_converging(path: str | None) -> None:
     """Check the functions that have not passed yet. Raises PolicyError with the counter-example."""
-    for used in functions_of(path):
-        if _passed(used.function).exists():
-            continue
+    for used in unchecked(path):
         log.info("Checking that %s converges; this is done once for its code", used.function.name)
         examined = examine(used, path)
         if examined.counter_example:

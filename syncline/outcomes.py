@@ -58,7 +58,7 @@ async def carry_out(settings: Settings, commands: Sequence[Command], timeout_sec
     partitions = await partitions_of(settings.kafka, names.commands)
     if not partitions:
         raise CommandError(f"topic {names.commands} is not there; a worker creates it: syncline worker")
-    hearing = _Hearing(names, {command.command_id: Outcome(command) for command in commands})
+    hearing = Hearing(names, {command.command_id: Outcome(command) for command in commands})
     numbers = {partition_of(command.key.encode(), partitions).partition for command in commands}
     told_in = (names.changes, names.dead_letters, names.changelog)
     followed = [TopicPartition(topic, number) for topic in told_in for number in sorted(numbers)]
@@ -86,7 +86,7 @@ async def _send(kafka: str, topic: str, commands: Sequence[Command]) -> None:
         await producer.stop()
 
 
-class _Hearing:
+class Hearing:
     """Hears what the workers say, in whatever order it comes from several topics."""
 
     def __init__(self, names: TopicNames, outcomes: dict[str, Outcome]) -> None:
@@ -128,7 +128,9 @@ class _Hearing:
         of_command = headers.get(f"{CONNECT}topic") == self.names.commands
         name = decode_command(record.value).command_id if of_command else _last_part(record.value)
         outcome = self.outcomes.get(name)
-        if outcome is not None and outcome.open:
+        # A worker that ends before the command is acknowledged leaves it to the next one, which refuses a withdrawal
+        # that is made already. What was published counts until the change itself is refused.
+        if outcome is not None and (outcome.state == "unanswered" or (outcome.open and not of_command)):
             outcome.state = "refused"
             outcome.reason = headers.get("syncline-reason", "")
             outcome.message = headers.get(f"{CONNECT}exception.message", "")

@@ -28,6 +28,7 @@ SHORT_FORMS = ("fields", "one_of", "stream")
 
 def lint(file: FileArgument = None) -> None:
     """Check a file whole: each mistake in a line with its place; exit code 1 if there is any."""
+    from agents.checked_functions import unchecked
     from agents.config_file import policy_of, read_config
     from agents.settings import SettingsError, config_path
     from schemas.policy_document import PolicyError, mistakes, read_document
@@ -48,7 +49,11 @@ def lint(file: FileArgument = None) -> None:
     say_in_order(path, found)
     if found:
         raise typer.Exit(1)
-    say_in_order(path, [*remarks(policy), *target_remarks(targets, policy, os.environ)])
+    notes = [*remarks(policy), *target_remarks(targets, policy, os.environ)]
+    for used in unchecked(path):
+        told = f"{used.function.name} was not yet seen to converge here: syncline policy check"
+        notes.append(f"entities.{used.entity_type}: {told}")
+    say_in_order(path, notes)
     write_lines([f"ok: policy {policy.version}, rules for {len(policy.entities)} entity types, {len(targets)} targets"])
 
 

@@ -97,6 +97,20 @@ def test_lint_remarks_on_ranks_without_an_order(tmp_path: Path) -> None:
     assert "entities.a.fields.x: authority has no order, and there is no priority: the latest write wins" in err
 
 
+def test_lint_remarks_on_a_function_that_was_not_seen_to_converge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker would check it at its start; here one is told how to do it before, and not once that is done."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    name = "tests.agents.some_resolvers:best_level"
+    file = written(tmp_path, f"entities: {{a: {{fields: {{x: {{custom: '{name}'}}}}}}}}")
+    code, _, err = invoke("config", "lint", file)
+    assert code == 0
+    assert f"entities.a: {name} was not yet seen to converge here: syncline policy check" in err
+    assert invoke("policy", "check", file)[0] == 0
+    assert invoke("config", "lint", file)[2] == ""
+
+
 def test_lint_of_no_file() -> None:
     """Without a file there is nothing to check, and that is a mistake."""
     code, _, err = invoke("config", "lint")
