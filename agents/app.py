@@ -181,18 +181,20 @@ def build(
         still_member=app.still_member,
         session_left=app.session_left,
     )
+    def policy_now() -> Policy:
+        return own.policy if app.reresolver is None else app.reresolver.newest.policy
+
     app.control = Control(settings.kafka, names.control)
     app.services = [TopicWatch(settings), app.control]
-    app.services += ingest_services_or_end(settings, names, policy.limits, metrics, app.control, app.recovered)
+    app.services += ingest_services_or_end(
+        *(settings, names, lambda: policy_now().limits, metrics, app.control, app.recovered)
+    )
     if view is None and settings.redis is not None:
         view, deliveries = add_view(app, settings.redis, names, metrics, policy.view_ttl_ms)
     hand_over = HandOver(view, deliveries, metrics, waiting=VIEW_WRITES_WAITING)
     app.work = Work(kernel or own, table, outbox, hand_over, metrics, names)
     if kernel is None:
         add_reresolver(app, own, view)
-
-    def policy_now() -> Policy:
-        return own.policy if app.reresolver is None else app.reresolver.newest.policy
 
     app.services += journal_services_or_end(settings, names, policy_now, metrics, app.control)
     add_trust_clock(app, policy_now)

@@ -64,14 +64,14 @@ def redis_of(settings: Settings, source: str, document: StreamSourceDocument) ->
 def ingest_services_or_end(
     settings: Settings,
     names: TopicNames,
-    limits: Limits,
+    limits: Callable[[], Limits],
     metrics: Metrics,
     control: Control,
     ready: Callable[[], bool],
 ) -> list[Service]:
     """Services that copy into `changes` what the settings' file says, once `ready` says that the topics are there.
 
-    Ends the process with code 78 for what cannot be read as it is written.
+    limits: of the policy in force. Ends the process with code 78 for what cannot be read as it is written.
     """
     try:
         sources = load_sources(settings.config)
@@ -84,7 +84,7 @@ def ingest_services(
     settings: Settings,
     sources: Mapping[str, IngestDocument],
     names: TopicNames,
-    limits: Limits,
+    limits: Callable[[], Limits],
     metrics: Metrics,
     control: Control,
     ready: Callable[[], bool],

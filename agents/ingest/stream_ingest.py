@@ -66,7 +66,7 @@ class StreamIngest(TurnTaking):
         envelope: Envelope | None,
         redis: Redis,
         producer: ChangesProducer,
-        limits: Limits,
+        limits: Callable[[], Limits],
         metrics: Metrics,
         ready: Callable[[], bool],
         was_there: Callable[[], Awaitable[bool]],
@@ -188,8 +188,8 @@ class StreamIngest(TurnTaking):
         milliseconds, sequence = entry_id(entry.id)
         stamp = Stamp(self._source, entry_version(milliseconds, sequence), milliseconds)
         if self._envelope is not None:
-            return take_foreign(*foreign_parts(entry.fields), self._envelope, stamp, self._limits)
-        return take_form(read_entry(entry.fields, self._limits), stamp, self._limits)
+            return take_foreign(*foreign_parts(entry.fields), self._envelope, stamp, self._limits())
+        return take_form(read_entry(entry.fields, self._limits()), stamp, self._limits())
 
     async def _settle(self, batch: Batch[Entry]) -> None:
         """Acknowledge what is held, and put away what was refused, in one step."""

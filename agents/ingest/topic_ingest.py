@@ -64,7 +64,7 @@ class TopicIngest(TurnTaking, ConsumerRebalanceListener):  # type: ignore[misc]
         group: str,
         sources: Mapping[str, TopicSource],
         producer: ChangesProducer,
-        limits: Limits,
+        limits: Callable[[], Limits],
         metrics: Metrics,
         ready: Callable[[], bool],
         session_seconds: float,
@@ -153,8 +153,8 @@ class TopicIngest(TurnTaking, ConsumerRebalanceListener):  # type: ignore[misc]
             time_ms = record.timestamp if record.timestamp >= 0 else None
             stamp = Stamp(source.name, version, time_ms)
             if source.envelope is not None:
-                return take_foreign(record.key, record.value, source.envelope, stamp, self._limits)
-            return take_record(record.value, stamp, self._limits)
+                return take_foreign(record.key, record.value, source.envelope, stamp, self._limits())
+            return take_record(record.value, stamp, self._limits())
 
         batch: Batch[ConsumerRecord] = Batch()
         await take_all(records, take, batch)

@@ -33,14 +33,15 @@ class Copying:
         self.topic = f"crm-{deployment.topic_prefix}changes"
         self.group = f"{deployment.app_id}-ingest"
         self.metrics = Metrics()
+        self.limits = DEFAULT_LIMITS
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[TopicIngest]:
         """A service that copies the topic, until the end of the block."""
         producer = ChangesProducer(self.settings.kafka, self.names, 15.0)
         service = TopicIngest(
-            self.settings.kafka, self.group, {self.topic: TopicSource("crm")}, producer, DEFAULT_LIMITS, self.metrics,
-            lambda: True, 6.0,
+            self.settings.kafka, self.group, {self.topic: TopicSource("crm")}, producer, lambda: self.limits,
+            self.metrics, lambda: True, 6.0,
         )  # fmt: skip
         await service.start()
         try:

@@ -47,8 +47,8 @@ class Reading:
             self.was_there = True
 
         service = StreamIngest(
-            "shop", self.document, None, connect(self.url, None), producer, DEFAULT_LIMITS, self.metrics, lambda: True,
-            was_there, made,
+            "shop", self.document, None, connect(self.url, None), producer, lambda: DEFAULT_LIMITS, self.metrics,
+            lambda: True, was_there, made,
         )  # fmt: skip
         await service.start()
         try:

@@ -14,7 +14,7 @@ from agents.ingest.topic_ingest import dead_letter
 from agents.topics import prepare_topics
 from schemas.change import Change
 from schemas.codec import decode_change, encode_change
-from schemas.refusal import Refusal
+from schemas.refusal import Limits, Refusal
 from syncline.topic_reader import partitions_of
 from tests.conftest import Deployment
 from tests.faults.alterations import delete_records
@@ -63,6 +63,20 @@ async def test_lines_and_frames_are_copied_and_what_is_neither_goes_to_dead_lett
     )
     reasons = sorted(dict(record.headers)["syncline-reason"].decode() for record in letters)
     assert reasons == ["bad_shape", "bad_value", "foreign_source", "foreign_source", "not_avro", "null_value"]
+
+
+async def test_limits_of_another_policy_hold_for_what_is_copied_from_then_on(copying: Copying) -> None:
+    """Without a new start; what was taken before stays."""
+    long = line(1, {"note": "x" * 100})
+    async with copying.worker():
+        await copying.send([long])
+        await copying.copied_up()
+        copying.limits = Limits(value_bytes=50)
+        await copying.send([long, line(1, {"note": "y"})])
+        await copying.copied_up()
+    assert len(await copying.read(copying.names.changes)) == 2
+    (letter,) = await copying.read(copying.names.dead_letters)
+    assert dict(letter.headers)["syncline-reason"] == b"value_too_large"
 
 
 async def test_two_workers_keep_the_order_of_each_entity(copying: Copying) -> None:
@@ -141,7 +155,7 @@ def test_of_a_value_that_is_too_large_for_a_dead_letter_the_beginning_is_kept() 
     record = SimpleNamespace(topic="t", partition=1, offset=2, key=b"k", value=b"x" * (13 << 20), headers=())
     row = dead_letter(record, Refusal("too_large", "a change has too many bytes"))
     assert row.value == b"x" * (64 << 10)
-    assert dict(row.headers)["syncline-reason"] == b"too_large"
+    assert dict(row.headers)["syncline-reason"] == b"value_too_large"
 
 
 async def test_a_topic_may_come_later(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
