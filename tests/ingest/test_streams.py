@@ -101,6 +101,7 @@ async def test_acknowledged_entries_are_deleted_and_others_never(reading: Readin
         await until(only_the_slow_ones_and_what_follows)
 
 
+@pytest.mark.real_redis
 @pytest.mark.parametrize("how", ["trimmed", "deleted"])
 async def test_entries_that_were_deleted_unread_raise_an_alarm(
     reading: Reading, caplog: pytest.LogCaptureFixture, how: str
