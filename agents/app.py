@@ -181,6 +181,7 @@ def build(
         still_member=app.still_member,
         session_left=app.session_left,
     )
+
     def policy_now() -> Policy:
         return own.policy if app.reresolver is None else app.reresolver.newest.policy
 
