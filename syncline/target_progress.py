@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from agents.control import tell
 from agents.delivery.app import group_of
 from agents.delivery.courier import delivery_of
 from agents.delivery.notes import read_notes
+from agents.log_ends import log_ends
 from agents.names import TopicNames
 from agents.reading import connected, read_between
 from agents.settings import Settings
@@ -83,11 +84,34 @@ async def read_orders(settings: Settings, name: str) -> TargetOrders:
 async def give_orders(
     settings: Settings, name: str, change: Callable[[TargetOrders], Mapping[str, Any]]
 ) -> TargetOrders:
-    """Change the orders of a target; returns the new ones. change: what is different. Raises KafkaError."""
-    before = await read_orders(settings, name)
-    orders = TargetOrders.model_validate({**dict(before), **change(before)})
-    names = TopicNames.with_prefix(settings.topic_prefix)
-    await tell(
-        settings.kafka, names.control, subject(name), orders.model_dump(mode="json", exclude_defaults=True) or None
-    )
-    return orders
+    """Change the orders of a target; returns the new ones. change: what is different. Raises KafkaError.
+
+    Where somebody else gave an order between our reading and our writing, ours is given again on top of theirs.
+    """
+    topic, key = TopicNames.with_prefix(settings.topic_prefix).control, subject(name)
+    place = TopicPartition(topic, 0)
+    async with connected(settings.kafka) as consumer:
+        first, end = (
+            (await consumer.beginning_offsets([place]))[place],
+            (await log_ends(settings.kafka, [place]))[place],
+        )
+        last = await _last_between(consumer, place, key.encode(), first, end)
+        while True:
+            before = TargetOrders.of(None if last is None or last.value is None else orjson.loads(last.value))
+            orders = TargetOrders.model_validate({**dict(before), **change(before)})
+            told = await tell(settings.kafka, topic, key, orders.model_dump(mode="json", exclude_defaults=True) or None)
+            last = await _last_between(consumer, place, key.encode(), end, told)
+            if last is None:
+                return orders
+            end = told + 1
+
+
+async def _last_between(
+    consumer: AIOKafkaConsumer, place: TopicPartition, key: bytes, first: int, end: int
+) -> ConsumerRecord | None:
+    """The last record of a key between two offsets."""
+    last = None
+    async with aclosing(read_between(consumer, {place: first}, {place: end})) as batches:
+        async for _, records in batches:
+            last = next((record for record in reversed(records) if record.key == key), last)
+    return last
