@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 COMPILED := .cache/compiled
 # Fault tests wait most of their time. A file's tests share servers, so they stay together.
-PARALLEL ?= -n 2 --dist loadfile
+PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 LAWS ?= $(wildcard tests/laws)
 SOURCES := $(shell find schemas streams -name '*.py' -not -path '*/__pycache__/*')
 

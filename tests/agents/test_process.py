@@ -47,6 +47,6 @@ def test_a_worker_ends_at_once_when_a_part_of_it_fails(where: str) -> None:
     parts = dict.fromkeys(("start", "task", "thread"), "pass")
     program = PROGRAM % (parts | {where: "raise RuntimeError('out of order')"})
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60.0)
-    last = done.stderr.splitlines()[-1]
     assert (done.returncode, done.stdout) == (EX_SOFTWARE, ""), done.stderr
-    assert last.startswith("syncline: ") and "RuntimeError('out of order')" in last
+    (told,) = (line for line in done.stderr.splitlines() if line.startswith("syncline: "))
+    assert "RuntimeError('out of order')" in told

@@ -155,7 +155,7 @@ def test_of_a_value_that_is_too_large_for_a_dead_letter_the_beginning_is_kept() 
     record = SimpleNamespace(topic="t", partition=1, offset=2, key=b"k", value=b"x" * (13 << 20), headers=())
     row = dead_letter(record, Refusal("too_large", "a change has too many bytes"))
     assert row.value == b"x" * (64 << 10)
-    assert dict(row.headers)["syncline-reason"] == b"value_too_large"
+    assert dict(row.headers)["syncline-reason"] == b"too_large"
 
 
 async def test_a_topic_may_come_later(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
