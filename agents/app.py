@@ -27,6 +27,7 @@ from agents.decisions import Decisions
 from agents.ending import EX_CONFIG, EX_SOFTWARE, end_process, ended_after
 from agents.entity_table import EmptyState, EntityTable, PositionOf
 from agents.handover import Deliveries, HandOver, View
+from agents.huge_pages import HugePages
 from agents.ingest.compose import ingest_checks, ingest_services_or_end
 from agents.journal.compose import journal_checks, journal_services_or_end
 from agents.lane import LaneApp, LaneSchema
@@ -186,7 +187,7 @@ def build(
         return own.policy if app.reresolver is None else app.reresolver.newest.policy
 
     app.control = Control(settings.kafka, names.control)
-    app.services = [TopicWatch(settings), app.control]
+    app.services = [TopicWatch(settings), app.control, HugePages()]
     app.services += ingest_services_or_end(
         *(settings, names, lambda: policy_now().limits, metrics, app.control, app.recovered)
     )
