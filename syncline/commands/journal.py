@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LOOK_SECONDS = 0.5
 SAY_SECONDS = 5.0
+#: Without a step for so long, something is wrong.
+STANDS_SECONDS = 15.0
+STANDS = "nothing comes: does a worker run, and did it start with a file that declares this store? See its log"
 
 EntityOption = Annotated[str | None, typer.Option(metavar="KEY", help="Of this entity: entity_type:entity_id.")]
 SourceOption = Annotated[str | None, typer.Option(help="Of changes of this source, or conflicts that it caused.")]
@@ -215,24 +218,27 @@ async def _filled(now: Chosen, patience_seconds: float) -> None:
     from agents.journal.store import StoreUnavailable
     from syncline.journal_reader import opened
 
-    name, deadline, said = now.store.name, time.monotonic() + patience_seconds, 0.0
-    missing = total = sum(now.until.values())
+    name, total, begun = now.store.name, sum(now.until.values()), time.monotonic()
+    missing, said, moved = total, 0.0, begun
     while True:
         try:
             async with opened(now.store) as store:
-                missing = now.missing(await store.positions())
+                lacks = now.missing(await store.positions())
+                missing, moved = lacks, moved if lacks == missing else time.monotonic()
         except StoreUnavailable as error:
             say(f"syncline: {error}; trying again")
         if not missing:
             return
-        if time.monotonic() > deadline:
+        at = time.monotonic()
+        if at - begun > patience_seconds:
             raise CommandError(
                 f"store {name} lacks {missing} of {total} records after {patience_seconds:g} s; if a worker runs it"
                 " goes on by itself: syncline journal status"
             )
-        if time.monotonic() - said > SAY_SECONDS:
-            said = time.monotonic()
-            say(f"syncline: store {name} still lacks {missing} of {total} records")
+        stands = at - moved > STANDS_SECONDS
+        if at - said > (STANDS_SECONDS if stands else SAY_SECONDS):
+            said, hint = at, f"; {STANDS}" if stands else ""
+            say(f"syncline: store {name} still lacks {missing} of {total} records{hint}")
         await asyncio.sleep(LOOK_SECONDS)
 
 

@@ -18,7 +18,7 @@ from syncline.embedded import free_port
 from syncline.processes import WorkerProcess, with_changes
 from tests.conftest import DATABASE_NUMBERS, Deployment
 from tests.faults.journal_run import JournalRun, plan_of
-from tests.integration.shell import Shell, worker_settings
+from tests.integration.shell import InProcess, Shell, worker_settings
 from tests.integration.test_web import get, ready
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
@@ -167,6 +167,19 @@ def test_what_cannot_be_switched_to_is_refused(
     bare = Shell(deployment)
     assert "no change log is configured" in refused(bare, "journal", "status")
     assert "is in the memory of workers" in refused(shell, "journal", "cleanup")
+
+
+def test_a_switch_that_nobody_follows_says_what_may_be_wrong(
+    deployment: Deployment, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No worker runs, or none that knows the store: the command waits no longer than it may, and says where to look."""
+    monkeypatch.setattr("syncline.commands.journal.STANDS_SECONDS", 0.1)
+    shell = InProcess(deployment, SYNCLINE_CONFIG=str(config))
+    shell.out("publish", "-", stdin=json.dumps(CHANGES[0]).encode())
+    done = shell.run("journal", "switch", "quick", "--timeout", "2")
+    assert done.returncode == 1
+    assert b"still lacks 1 of 1 records; nothing comes: does a worker run" in done.stderr
+    assert b"store quick lacks 1 of 1 records after 2 s" in done.stderr
 
 
 def test_a_worker_that_is_killed_loses_no_row(

@@ -79,6 +79,7 @@ def test_lint_names_every_contradiction_with_its_line(tmp_path: Path) -> None:
         ("worker: {partitions: 0}", "worker.partitions: Input should be greater than or equal to 1"),
         ("worker: redis://ana:tell-nobody@cache", "policy, worker: it must be a mapping of settings"),
         ("priority: [a\n", "is not YAML"),
+        ("journal: {store: main}", "policy, journal: store: 'main' is not among the stores; none is declared"),
         ("sources: {crm: {}}\npriority: [crn]", "policy, priority: unknown source 'crn'; did you mean 'crm'?"),
     ],
 )
