@@ -18,7 +18,6 @@ from mode.types import ServiceT
 
 from agents import web
 from agents.app_settings import QUEUED_BATCHES, faust_settings
-from agents.boottime import boottime
 from agents.checked_functions import require_converging
 from agents.commands import commands_agent
 from agents.config_file import load_policy, policy_of
@@ -57,8 +56,6 @@ log = logging.getLogger(__name__)
 RECOVERY_BATCHES = 2
 VIEW_WRITES_WAITING = 32
 MIB = 1024 * 1024
-#: Of the session; what is left must do for a send that has just begun.
-MEMBERSHIP_SHARE = 0.8
 
 
 class SynclineApp(LaneApp):
@@ -67,7 +64,6 @@ class SynclineApp(LaneApp):
     control: what is to be different while it runs. reresolver: has another policy decide then; None: the policy stays.
     """
 
-    settings: Settings
     work: Work
     services: list[Service]
     home: Home
@@ -104,18 +100,6 @@ class SynclineApp(LaneApp):
             if self.reresolver is not None:
                 await self.reresolver.stop()
             await super().stop()
-
-    def still_member(self) -> bool:
-        """False when the group has not confirmed our membership for most of a session.
-
-        After SIGSTOP, or on a machine that slept, another worker owns our partitions by now, and what we
-        send would lie on top of what it has sent since.
-        """
-        return self.session_left() > (1 - MEMBERSHIP_SHARE) * self.settings.session_seconds
-
-    def session_left(self) -> float:
-        """Seconds in which the group cannot give our partitions away, by what it last confirmed."""
-        return self.settings.session_seconds - (boottime() - float(self.consumer.confirmed_at))
 
     async def take_over(self, partitions: set[int]) -> None:
         """Fence off whoever had these partitions before, so that recovery reads all that they ever sent."""
@@ -209,7 +193,10 @@ def build(
         Watchdog(
             app.recovered,
             lambda: table.data.records_read,
-            lambda: app.consumer.unfinished(),
+            lambda: {
+                f"{tp.topic}[{tp.partition}], whose records are unfinished": n
+                for tp, n in app.consumer.unfinished().items()
+            },
             stall_seconds=settings.stall_seconds,
             recovery_seconds=settings.recovery_seconds,
             progress_seconds=settings.progress_seconds,

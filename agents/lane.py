@@ -31,6 +31,7 @@ from agents.fencing import FENCE_KEY, PartitionIdentities, next_epoch, with_iden
 from agents.log_ends import log_ends
 from agents.offsets import PartitionLedger
 from agents.ranges import TopicRecreated, start_of
+from agents.settings import Settings
 
 #: How long a fetch waits for records; a rebalance waits as long, so it is not Faust's whole second.
 FETCH_SECONDS = 0.2
@@ -38,6 +39,8 @@ FETCH_SECONDS = 0.2
 BROKER_WAIT_MS = 200
 #: How often a fetcher that is held looks whether it may go on.
 HELD_SECONDS = 0.01
+#: Of the session; what is left must do for a send that has just begun.
+MEMBERSHIP_SHARE = 0.8
 
 
 class LaneScheduler(DefaultSchedulingStrategy):
@@ -381,7 +384,12 @@ class LaneTransport(driver.Transport):
 
 
 class LaneApp(faust.App):
-    """A Faust app with a batched lane. lane: full names of the topics whose agents get whole fetches."""
+    """A Faust app with a batched lane. lane: full names of the topics whose agents get whole fetches.
+
+    settings: what it was built from.
+    """
+
+    settings: Settings
 
     def __init__(self, *args: Any, lane: Iterable[str] = (), **kwargs: Any) -> None:
         self.lane = frozenset(lane)
@@ -390,6 +398,18 @@ class LaneApp(faust.App):
     def applied(self, tp: TP) -> int | None:
         """Offset of the last record of a partition that a table reflects, -1 for none; None where no table does."""
         return None
+
+    def still_member(self) -> bool:
+        """False when the group has not confirmed our membership for most of a session.
+
+        After SIGSTOP, or on a machine that slept, another worker owns our partitions by now, and what we
+        send would lie on top of what it has sent since.
+        """
+        return self.session_left() > (1 - MEMBERSHIP_SHARE) * self.settings.session_seconds
+
+    def session_left(self) -> float:
+        """Seconds in which the group cannot give our partitions away, by what it last confirmed."""
+        return self.settings.session_seconds - (boottime() - float(self.consumer.confirmed_at))
 
     def input_lost(self, tp: TP, first: int, following: int) -> None:
         """Called for records `first` to `following` - 1, which were deleted before they were read."""

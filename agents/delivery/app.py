@@ -72,7 +72,6 @@ class DeliveryTransport(LaneTransport):
 class DeliveryApp(LaneApp):
     """The Faust app of one target. said: its section of syncline.yaml."""
 
-    settings: Settings
     said: TargetDocument
     names: TopicNames
     control: Control
@@ -252,6 +251,7 @@ def build(settings: Settings, name: str) -> DeliveryApp:
         metrics=app.metrics,
         read_to_end=app.read_to_end,
         orders_known=app.control.read,
+        still_member=app.still_member,
     )
     app.redriver = Redriver(app.courier, app.notebook, settings.kafka)
     app.backfiller = Backfiller(app.courier, app.notebook, settings.kafka)
@@ -280,10 +280,14 @@ def fail(line: str) -> NoReturn:
 
 
 def watchdog(app: DeliveryApp) -> Watchdog:
-    """Ends a process whose event loop stands still, or which gets no partitions. A target may be away for ever."""
+    """Ends a process whose event loop stands still, or which gets no partitions. A target may be away for ever.
+
+    And one that the group no longer confirms: it commits nothing any more, and others may deliver what it holds.
+    """
     settings = app.settings
     return Watchdog(
         lambda: not app.rebalancing,
+        unfinished=lambda: {"membership in the consumer group": int(app.consumer.confirmed_at)},
         stall_seconds=settings.stall_seconds,
         recovery_seconds=settings.recovery_seconds,
         progress_seconds=settings.progress_seconds,

@@ -68,6 +68,7 @@ class Courier(Service):
         metrics: DeliveryMetrics,
         read_to_end: Callable[[int], bool],
         orders_known: asyncio.Event,
+        still_member: Callable[[], bool],
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -79,7 +80,7 @@ class Courier(Service):
         self.name = mapping.target
         self._mapping, self._said, self._plan = mapping, said, plan
         self._target, self._notebook, self._metrics = target, notebook, metrics
-        self._read_to_end, self._orders_known = read_to_end, orders_known
+        self._read_to_end, self._orders_known, self._still_member = read_to_end, orders_known, still_member
         self.breaker = Breaker(said.batch_entities, said.max_backoff)
         self._opened = False
         self._letting_go = False
@@ -238,7 +239,7 @@ class Courier(Service):
         now_ms = int(time() * 1000)
         self._pass_time(now_ms)
         self._count()
-        if self._letting_go or not self._orders_known.is_set():
+        if self._letting_go or not self._orders_known.is_set() or not self._still_member():
             return TICK_SECONDS
         await self._skip()
         self._metrics.breaker_open.set(self.breaker.state(now_ms) == "open")

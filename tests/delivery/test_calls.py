@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -46,7 +46,7 @@ class Silent:
         """Nothing to do."""
 
 
-def courier_of(target: Silent) -> Courier:
+def courier_of(target: Silent, still_member: Callable[[], bool] = lambda: True) -> Courier:
     """A courier with one delivery that is due."""
     known, said = asyncio.Event(), DeliveryDocument()
     known.set()
@@ -60,6 +60,7 @@ def courier_of(target: Silent) -> Courier:
         metrics=DeliveryMetrics(),
         read_to_end=lambda partition: True,
         orders_known=known,
+        still_member=still_member,
     )
     courier.assigned({0: Noted(0, 0)}, 1)
     delivery = Delivery("crm", "a:1", golden("a:1", 0, {"x": 1}), Position(topic=TOPIC, partition=0, offset=0))
@@ -88,3 +89,16 @@ async def test_no_call_lasts_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     async with courier:
         await until(lambda: target.calls >= 2, "the call was not made again")
         assert (target.broken_off >= 1, courier.trouble) == (True, "TimeoutError")
+
+
+async def test_no_call_begins_while_the_group_does_not_confirm_the_worker() -> None:
+    """Its partitions may be another one's by now; when it is confirmed again, it goes on."""
+    target, confirmed = Silent(), False
+    courier = courier_of(target, lambda: confirmed)
+    async with courier:
+        await asyncio.sleep(0.5)
+        assert target.calls == 0
+        confirmed = True
+        await until(lambda: target.calls == 1, "no call was made")
+        await courier.let_go(0.0)
+        courier.dropped()

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.real_kafka
 CASES = {
     "loop blocked": ("SYNCLINE_STALL_SECONDS", "the event loop has stood still"),
     "recovery dead": ("SYNCLINE_RECOVERY_SECONDS", "the worker is not ready, and its recovery has read nothing"),
-    "nothing acknowledged": ("SYNCLINE_PROGRESS_SECONDS", "has unfinished records and has made no progress"),
+    "nothing acknowledged": ("SYNCLINE_PROGRESS_SECONDS", "whose records are unfinished: no progress"),
 }
 SOON = "6"
 
