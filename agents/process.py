@@ -9,6 +9,7 @@ import sys
 import faust.worker
 from faust.serializers import codecs
 
+from agents.closed_transports import expect_closed_transports
 from agents.ending import EX_SOFTWARE, end_process
 from agents.header_names import tolerate_header_names
 from agents.versions import require_pinned_versions
@@ -57,6 +58,7 @@ def harden_process() -> None:
     require_pinned_versions()
     remove_pickle()
     tune_event_loop()
+    expect_closed_transports()
     tolerate_header_names()
     tune_garbage_collection()
 
