@@ -60,6 +60,8 @@ class ServerProcess:
         self.name = name
         self.port = port
         self.log = log
+        #: It has started when it listens on all of them.
+        self._ports: tuple[int, ...] = (port,)
         self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
@@ -141,11 +143,8 @@ class ServerProcess:
             if not self.running:
                 code = self._process.returncode if self._process else None
                 raise ServerStartError(f"{self.name} ended with code {code} at its start: {self._last_line()}")
-            with socket.socket() as probe:
-                probe.settimeout(1.0)
-                # A socket that was given this very port as its own has connected to itself, and nobody listens.
-                if probe.connect_ex((LOOPBACK, self.port)) == 0 and probe.getsockname() != probe.getpeername():
-                    return
+            if all(map(_listens, self._ports)):
+                return
             time.sleep(0.01)
         raise ServerStartError(
             f"{self.name} did not listen on {self.address} within {timeout_seconds:g} s: {self._last_line()}"
@@ -154,6 +153,13 @@ class ServerProcess:
     def _last_line(self) -> str:
         lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
         return next((line.strip() for line in reversed(lines) if line.strip()), f"{self.log} is empty")
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        # A socket that was given this very port as its own has connected to itself, and nobody listens.
+        return probe.connect_ex((LOOPBACK, port)) == 0 and probe.getsockname() != probe.getpeername()
 
 
 @dataclass(frozen=True, slots=True)

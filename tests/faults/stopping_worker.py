@@ -14,6 +14,7 @@ from typing import Any
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.produce import ProduceRequest
 
+from agents import closed_transports
 from agents.names import TopicNames
 from agents.settings import load_settings
 from agents.worker import main
@@ -21,7 +22,7 @@ from agents.worker import main
 
 def arm(times: int, changelog: str) -> None:
     """Wrap the connection; the marks that each partition gets at its assignment are not counted."""
-    send, left = AIOKafkaConnection.send, times
+    send, left = closed_transports._SEND, times
 
     def stopping(self: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Any:
         nonlocal left
@@ -31,7 +32,7 @@ def arm(times: int, changelog: str) -> None:
                 os.kill(os.getpid(), signal.SIGSTOP)
         return send(self, request, expect_response)
 
-    AIOKafkaConnection.send = stopping  # type: ignore[method-assign]
+    closed_transports._SEND = stopping  # type: ignore[misc]
 
 
 if __name__ == "__main__":

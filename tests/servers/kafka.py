@@ -108,9 +108,11 @@ class KafkaServer(BreakableServer):
         self.settings = directory / "server.properties"
         self._data = directory / "data"
         self._advertised_port = advertised_port
+        self._internal, self._controller = free_port(), free_port()
         self._classpath = ["-cp", f"{jars()}/*"]
         command = ["java", *jvm_options, LOG_WARNINGS, *self._classpath, "kafka.Kafka", str(self.settings)]
         super().__init__("Apache Kafka", command, free_port(), directory / "kafka.log")
+        self._ports = (self.port, self._internal)
 
     def start(self, timeout_seconds: float = KAFKA_START_TIMEOUT_SECONDS) -> None:
         """Start it, formatting the directory at first; returns when clients are served."""
@@ -123,7 +125,7 @@ class KafkaServer(BreakableServer):
         super().stop(timeout_seconds)
 
     def _prepare(self) -> None:
-        internal, controller = free_port(), free_port()
+        internal, controller = self._internal, self._controller
         settings = SETTINGS | {
             "log.dirs": str(self._data),
             "controller.quorum.voters": f"1@{LOOPBACK}:{controller}",
