@@ -203,6 +203,8 @@ OWN = {
     "positions",
     "applied",
     "input_lost",
+    "still_member",
+    "session_left",
     "take_over",
 }
 
