@@ -40,7 +40,8 @@ def anonymous_memory(maps: str) -> list[tuple[int, int]]:
 def ask_for_huge_pages() -> int:
     """Ask for large pages for what this process has allocated; the bytes asked for, 0 where there are none.
 
-    Blocks for about 0.2 ms for each page that is not yet large. A kernel that will not is no failure.
+    Blocks while the kernel copies what is not in large pages yet; other threads of Python go on. A kernel that will not
+    is no failure.
     Raises OSError where there is no /proc.
     """
     madvise = ctypes.CDLL(None).madvise

@@ -91,10 +91,8 @@ async def give_orders(
     topic, key = TopicNames.with_prefix(settings.topic_prefix).control, subject(name)
     place = TopicPartition(topic, 0)
     async with connected(settings.kafka) as consumer:
-        first, end = (
-            (await consumer.beginning_offsets([place]))[place],
-            (await log_ends(settings.kafka, [place]))[place],
-        )
+        first = (await consumer.beginning_offsets([place]))[place]
+        end = (await log_ends(settings.kafka, [place]))[place]
         last = await _last_between(consumer, place, key.encode(), first, end)
         while True:
             before = TargetOrders.of(None if last is None or last.value is None else orjson.loads(last.value))

@@ -18,19 +18,18 @@ from syncline.outcomes import Hearing, Outcome
 
 NAMES = TopicNames.with_prefix("")
 KEY = b"customer:1"
+ENTITY = {"entity_type": "customer", "entity_id": "1"}
 COMMAND = Command(
+    **ENTITY,
     command_id="c1",
     kind="release",
-    entity_type="customer",
-    entity_id="1",
     requested_by="ana",
     requested_at=1,
     field="email",
 )
 DECISION = Change(
+    **ENTITY,
     event_id="release/p1/c1",
-    entity_type="customer",
-    entity_id="1",
     op="update",
     source="steward:ana",
     version=1,
